@@ -1,1 +1,27 @@
-//! Work in progress.
+#![doc = include_str!("../README.md")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "the layers above come with the next commits"
+)]
+
+#[cfg(not(unix))]
+compile_error!(
+    "millstream runs on Linux, Android, macOS, FreeBSD, NetBSD, OpenBSD and DragonFly BSD: \
+     it needs epoll, kqueue or poll(2), and Unix-domain sockets"
+);
+
+// In reading order, from the ground up. A module imports from those above it in this
+// list that are of a lower layer, and from nothing else: tests/layers.rs has the table.
+
+// Layer 0: the ground.
+mod buffer; //      bytes that came or go
+mod clock; //       what time it is, really or virtually
+mod error; //       what can go wrong, as values
+mod waiters; //     who sleeps on what
+
+pub use clock::Clock;
+pub use error::{
+    Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
+    LoopError, PanicPayload, ReadError, TimedOut,
+};

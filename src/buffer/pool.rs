@@ -1,0 +1,77 @@
+//! The pool: vectors between two uses.
+
+use std::cell::RefCell;
+
+/// Vectors that are kept for the next buffer, at most.
+///
+/// 64: as many connections as are commonly busy in the same turn; more cost an
+/// allocation each.
+const MAX_POOLED: usize = 64;
+
+/// Bytes of capacity above which a vector is given back to the allocator.
+///
+/// 128 KiB: twice the default limit of a reader, the most that one commonly holds.
+const MAX_CAPACITY: usize = 128 * 1024;
+
+/// Bytes of capacity that a fresh vector starts with.
+const MIN_CAPACITY: usize = 2 * 1024;
+
+/// Empty vectors that buffers take when they need one, and give back when they are empty.
+#[derive(Default)]
+pub(crate) struct BufferPool(RefCell<Vec<Vec<u8>>>);
+
+impl BufferPool {
+    /// Returns an empty vector with room for `needed` bytes at least.
+    pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
+        let pooled = self.0.borrow_mut().pop();
+        let mut bytes = pooled.unwrap_or_default();
+        bytes.reserve(needed.max(MIN_CAPACITY));
+        bytes
+    }
+
+    /// Keeps a vector for the next one who needs it.
+    pub(crate) fn give(&self, mut bytes: Vec<u8>) {
+        let capacity = bytes.capacity();
+        if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
+            return;
+        }
+        bytes.clear();
+        let mut pool = self.0.borrow_mut();
+        if pool.len() < MAX_POOLED {
+            pool.push(bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_is_handed_out_again_empty() {
+        let pool = BufferPool::default();
+        let mut bytes = pool.take(10);
+        bytes.extend_from_slice(b"abc");
+        let place = bytes.as_ptr();
+        pool.give(bytes);
+        let again = pool.take(10);
+        assert!(again.is_empty());
+        assert_eq!(again.as_ptr(), place);
+    }
+
+    #[test]
+    fn a_huge_vector_is_not_kept() {
+        let pool = BufferPool::default();
+        pool.give(Vec::with_capacity(MAX_CAPACITY + 1));
+        assert!(pool.0.borrow().is_empty());
+    }
+
+    #[test]
+    fn the_pool_has_a_bound() {
+        let pool = BufferPool::default();
+        for _ in 0..1000 {
+            pool.give(Vec::with_capacity(MIN_CAPACITY));
+        }
+        assert_eq!(pool.0.borrow().len(), MAX_POOLED);
+    }
+}

@@ -1,0 +1,202 @@
+//! The read buffer: bytes that came and were not read yet.
+
+use super::BufferPool;
+
+/// Unread bytes in one piece, with a cursor for what was read already.
+///
+/// ```text
+///   bytes  [ read already | known to hold no separator | not looked at yet ]
+///          0            start                      scanned              len
+/// ```
+#[derive(Default)]
+pub(crate) struct ReadBuffer {
+    bytes: Vec<u8>,
+    /// The first unread byte. A cursor, since `drain(..n)` for each line would move
+    /// the rest of the buffer for each line.
+    ///
+    /// Invariant: `start <= scanned <= bytes.len()`.
+    start: usize,
+    /// No separator begins before this index, as far as the last search could see.
+    scanned: usize,
+}
+
+impl ReadBuffer {
+    /// Returns the unread bytes.
+    pub(crate) fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    /// Returns how many bytes are unread.
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Adds bytes at the end.
+    pub(crate) fn append(&mut self, more: &[u8], pool: &BufferPool) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take(more.len());
+        }
+        self.make_room(more.len());
+        self.bytes.extend_from_slice(more);
+    }
+
+    /// Puts bytes back in front of the unread ones.
+    pub(crate) fn prepend(&mut self, earlier: &[u8]) {
+        if earlier.len() <= self.start {
+            let front = self.start - earlier.len();
+            self.bytes[front..self.start].copy_from_slice(earlier);
+            self.start = front;
+        } else {
+            let mut bytes = Vec::with_capacity(earlier.len() + self.len());
+            bytes.extend_from_slice(earlier);
+            bytes.extend_from_slice(self.unread());
+            self.bytes = bytes;
+            self.start = 0;
+        }
+        self.forget_scan();
+    }
+
+    /// Takes `n` bytes off the front.
+    pub(crate) fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len(), "more consumed than is unread");
+        self.start += n;
+        self.scanned = self.scanned.max(self.start);
+    }
+
+    /// Returns the last `n` bytes that were consumed, which lie there until the buffer
+    /// changes.
+    pub(crate) fn just_consumed(&self, n: usize) -> &[u8] {
+        &self.bytes[self.start - n..self.start]
+    }
+
+    /// Takes `n` bytes off the front, as a vector of their own.
+    ///
+    /// All of them, if they fill their memory at least by half, leave without a copy.
+    pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
+        let everything = n == self.bytes.len();
+        if everything && n > 0 && n >= self.bytes.capacity() / 2 {
+            self.scanned = 0;
+            return std::mem::take(&mut self.bytes);
+        }
+        let taken = self.unread()[..n].to_vec();
+        self.consume(n);
+        taken
+    }
+
+    /// Gives the memory back to the pool if nothing is unread.
+    pub(crate) fn release_if_empty(&mut self, pool: &BufferPool) {
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            pool.give(std::mem::take(&mut self.bytes));
+            self.start = 0;
+            self.scanned = 0;
+        }
+    }
+
+    /// How many unread bytes are known to begin no separator.
+    pub(crate) fn scanned(&self) -> usize {
+        self.scanned - self.start
+    }
+
+    /// Remembers that no separator begins in the first `n` unread bytes.
+    pub(crate) fn set_scanned(&mut self, n: usize) {
+        debug_assert!(n <= self.len(), "more scanned than is unread");
+        self.scanned = self.start + n;
+    }
+
+    /// Another separator is looked for, or the bytes are others.
+    pub(crate) fn forget_scan(&mut self) {
+        self.scanned = self.start;
+    }
+
+    /// Moves the unread bytes to the front when growing would cost more than moving.
+    ///
+    /// Only if at least as much was read as is unread: so each byte is moved at most
+    /// once for each byte read, and the total work stays linear.
+    fn make_room(&mut self, n: usize) {
+        let would_grow = self.bytes.len() + n > self.bytes.capacity();
+        if self.start > 0 && (self.is_empty() || (would_grow && self.start >= self.len())) {
+            let unread = self.len();
+            self.bytes.copy_within(self.start.., 0);
+            self.bytes.truncate(unread);
+            self.scanned -= self.start;
+            self.start = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holding(bytes: &[u8]) -> (ReadBuffer, BufferPool) {
+        let pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.append(bytes, &pool);
+        (buffer, pool)
+    }
+
+    #[test]
+    fn bytes_leave_in_the_order_they_came() {
+        let (mut buffer, pool) = holding(b"abc");
+        buffer.consume(1);
+        buffer.append(b"de", &pool);
+        assert_eq!(buffer.unread(), b"bcde");
+        assert_eq!(buffer.take(2), b"bc");
+        assert_eq!(buffer.unread(), b"de");
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first() {
+        let (mut buffer, _pool) = holding(b"abcd");
+        buffer.consume(2);
+        buffer.prepend(b"AB");
+        assert_eq!(buffer.unread(), b"ABcd");
+        buffer.prepend(b"0123");
+        assert_eq!(buffer.unread(), b"0123ABcd");
+    }
+
+    #[test]
+    fn a_full_vector_is_handed_over_without_a_copy() {
+        let pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.append(&[7; 5000], &pool);
+        let place = buffer.unread().as_ptr();
+        let all = buffer.take(5000);
+        assert_eq!(all.as_ptr(), place);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn the_memory_of_an_empty_buffer_goes_back_to_the_pool() {
+        let (mut buffer, pool) = holding(b"abc");
+        buffer.consume(3);
+        buffer.release_if_empty(&pool);
+        assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn ten_thousand_lines_do_not_move_the_buffer_ten_thousand_times() {
+        let (mut buffer, pool) = holding(&b"line\n".repeat(10_000));
+        let end_of_memory = buffer.bytes.as_ptr_range().end;
+        for _ in 0..10_000 {
+            buffer.consume(5);
+        }
+        assert_eq!(buffer.bytes.as_ptr_range().end, end_of_memory);
+        buffer.append(b"x", &pool);
+        assert_eq!(buffer.unread(), b"x");
+    }
+
+    #[test]
+    fn what_was_scanned_stays_scanned_when_bytes_are_consumed() {
+        let (mut buffer, _pool) = holding(b"abcdef");
+        buffer.set_scanned(4);
+        buffer.consume(1);
+        assert_eq!(buffer.scanned(), 3);
+        buffer.consume(4);
+        assert_eq!(buffer.scanned(), 0);
+    }
+}

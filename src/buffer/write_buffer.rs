@@ -1,0 +1,195 @@
+//! The write buffer: bytes that were written and not sent yet.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use super::BufferPool;
+
+/// Bytes up to which small writes are joined into one chunk.
+///
+/// 64 KiB: the default high-water mark, so that what is commonly queued is one chunk,
+/// and one `send` needs no vector.
+const JOINED_CHUNK: usize = 64 * 1024;
+
+/// Queued bytes, in chunks, with a cursor for what the kernel took of the first.
+///
+/// The first chunk lies in the buffer itself: a connection that never blocks needs no
+/// queue of chunks, and so no allocation for one.
+#[derive(Default)]
+pub(crate) struct WriteBuffer {
+    first: Vec<u8>,
+    /// Bytes of `first` that were sent.
+    ///
+    /// Invariant: `sent < first.len()`, or both are zero.
+    sent: usize,
+    /// Invariant: empty if `first` is, and no chunk in it is empty.
+    rest: VecDeque<Vec<u8>>,
+    /// Bytes that are queued in all.
+    ///
+    /// Invariant: `first.len() - sent` and the lengths of `rest`, added up.
+    len: usize,
+}
+
+impl WriteBuffer {
+    /// Returns how many bytes are queued.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Queues a copy of `bytes`.
+    pub(crate) fn push(&mut self, bytes: &[u8], pool: &BufferPool) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        if self.first.is_empty() {
+            if self.first.capacity() == 0 {
+                self.first = pool.take(bytes.len());
+            }
+            self.first.extend_from_slice(bytes);
+            return;
+        }
+        let last = self.rest.back_mut().unwrap_or(&mut self.first);
+        let fits = last.capacity() - last.len() >= bytes.len();
+        if fits || last.len() + bytes.len() <= JOINED_CHUNK {
+            last.extend_from_slice(bytes);
+        } else {
+            let mut chunk = pool.take(bytes.len());
+            chunk.extend_from_slice(bytes);
+            self.rest.push_back(chunk);
+        }
+    }
+
+    /// Queues `bytes` as a chunk of its own, without a copy.
+    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) {
+        if bytes.is_empty() {
+            return;
+        }
+        self.len += bytes.len();
+        if self.first.is_empty() {
+            self.first = bytes;
+        } else {
+            self.rest.push_back(bytes);
+        }
+    }
+
+    /// Returns how many chunks are queued.
+    pub(crate) fn chunks(&self) -> usize {
+        usize::from(!self.first.is_empty()) + self.rest.len()
+    }
+
+    /// Fills `offer` with the chunks to send, in order, as far as it has room, and
+    /// returns how many there are.
+    pub(crate) fn fill_offer<'a>(&'a self, offer: &mut [IoSlice<'a>]) -> usize {
+        let unsent = &self.first[self.sent..];
+        let chunks = std::iter::once(unsent)
+            .filter(|chunk| !chunk.is_empty())
+            .chain(self.rest.iter().map(Vec::as_slice));
+        let mut filled = 0;
+        for (place, chunk) in offer.iter_mut().zip(chunks) {
+            *place = IoSlice::new(chunk);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes the first `n` bytes out: the kernel has them.
+    pub(crate) fn advance(&mut self, mut n: usize, pool: &BufferPool) {
+        debug_assert!(n <= self.len, "more sent than was queued");
+        self.len -= n;
+        while n > 0 {
+            let unsent = self.first.len() - self.sent;
+            if n < unsent {
+                self.sent += n;
+                return;
+            }
+            n -= unsent;
+            self.next_chunk(pool);
+        }
+    }
+
+    /// Throws everything away, and returns how many bytes that were.
+    pub(crate) fn clear(&mut self) -> usize {
+        let dropped = self.len;
+        *self = WriteBuffer::default();
+        dropped
+    }
+
+    fn next_chunk(&mut self, pool: &BufferPool) {
+        let next = self.rest.pop_front();
+        if self.rest.is_empty() {
+            // Memory of a burst that is over.
+            self.rest = VecDeque::new();
+        }
+        let used = std::mem::replace(&mut self.first, next.unwrap_or_default());
+        self.sent = 0;
+        pool.give(used);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn contents(buffer: &WriteBuffer) -> Vec<u8> {
+        let mut offer = [IoSlice::new(&[]); 64];
+        let n = buffer.fill_offer(&mut offer);
+        offer[..n].iter().flat_map(|s| s.iter().copied()).collect()
+    }
+
+    #[test]
+    fn small_writes_are_joined_into_one_chunk() {
+        let pool = BufferPool::default();
+        let mut buffer = WriteBuffer::default();
+        for _ in 0..64 {
+            buffer.push(b"a line\n", &pool);
+        }
+        assert_eq!(buffer.chunks(), 1);
+        assert_eq!(buffer.len(), 64 * 7);
+    }
+
+    #[test]
+    fn owned_chunks_keep_their_place_and_their_memory() {
+        let pool = BufferPool::default();
+        let mut buffer = WriteBuffer::default();
+        let owned = vec![b'x'; 100_000];
+        let place = owned.as_ptr();
+        buffer.push(b"ab", &pool);
+        buffer.push_owned(owned);
+        buffer.push(b"cd", &pool);
+        assert_eq!(buffer.chunks(), 3);
+        assert_eq!(buffer.rest[0].as_ptr(), place);
+        let all = contents(&buffer);
+        assert_eq!(&all[..3], b"abx");
+        assert_eq!(&all[100_000..], b"xxcd");
+    }
+
+    #[test]
+    fn what_was_sent_is_gone_wherever_the_cut_falls() {
+        let pool = BufferPool::default();
+        for cut in 0..=12 {
+            let mut buffer = WriteBuffer::default();
+            buffer.push(b"abcd", &pool);
+            buffer.push_owned(b"efgh".to_vec());
+            buffer.push_owned(b"ijkl".to_vec());
+            buffer.advance(cut, &pool);
+            assert_eq!(contents(&buffer), &b"abcdefghijkl"[cut..], "cut at {cut}");
+            assert_eq!(buffer.len(), 12 - cut);
+        }
+    }
+
+    #[test]
+    fn an_empty_buffer_owns_no_memory() {
+        let pool = BufferPool::default();
+        let mut buffer = WriteBuffer::default();
+        buffer.push(b"abc", &pool);
+        buffer.push_owned(vec![0; 10]);
+        buffer.advance(13, &pool);
+        assert_eq!(buffer.first.capacity(), 0);
+        assert_eq!(buffer.rest.capacity(), 0);
+    }
+}

@@ -1,0 +1,178 @@
+//! The waiters: who sleeps on what.
+//!
+//! Layer 0. Above: join handles, reads, `drain`, locks. Below: `std::task::Waker`.
+//!
+//! ```text
+//!   a future that must wait ──register──► WaiterCell   at most one sleeper
+//!                           ──wait──────► WaiterList   any number, first come, first woken
+//!   a poll that must wait ──register──► WakerSet     any number, which look again
+//!   what it waits for ──────wake────────►   ──► Waker ──► the ready queue
+//! ```
+//!
+//! Always true:
+//! * no borrow is alive while a waker is cloned, dropped or woken: all three may run
+//!   somebody else's code (R3);
+//! * a future that is dropped leaves no waker behind.
+//!
+//! asyncio: the `_waiter` of a `StreamReader`, the `_waiters` deques of locks and of
+//! `FlowControlMixin`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+/// A place for at most one sleeper.
+#[derive(Default)]
+pub(crate) struct WaiterCell(Cell<Option<Waker>>);
+
+impl WaiterCell {
+    /// Remembers whom to wake, in the place of whoever was remembered before.
+    ///
+    /// The one place that knows: registering the same waker again clones nothing.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let kept = match self.0.take() {
+            Some(known) if known.will_wake(waker) => known,
+            stale => {
+                drop(stale);
+                waker.clone()
+            }
+        };
+        self.0.set(Some(kept));
+    }
+
+    /// Forgets the sleeper.
+    pub(crate) fn clear(&self) {
+        drop(self.0.take());
+    }
+
+    /// Wakes the sleeper, if there is one, and forgets it.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Any number of sleepers that don't mind being woken once too often: they look for
+/// themselves whether what they wait for has come, and leave no ticket to take back.
+#[derive(Default)]
+pub(crate) struct WakerSet(RefCell<Vec<Waker>>);
+
+impl WakerSet {
+    /// Remembers whom to wake, once for each.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let known = self.0.borrow().iter().any(|w| w.will_wake(waker));
+        if !known {
+            let waker = waker.clone();
+            self.0.borrow_mut().push(waker);
+        }
+    }
+
+    /// Wakes all, and forgets them.
+    pub(crate) fn wake_all(&self) {
+        for waker in self.0.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Any number of sleepers, woken first come, first served.
+#[derive(Default)]
+pub(crate) struct WaiterList {
+    waiting: RefCell<VecDeque<Sleeper>>,
+    /// The ticket of the next sleeper.
+    ///
+    /// Invariant: larger than each ticket in `waiting`, which are in rising order.
+    next_ticket: Cell<u64>,
+}
+
+struct Sleeper {
+    ticket: u64,
+    waker: Waker,
+}
+
+impl WaiterList {
+    /// Sleeps until woken from this list.
+    pub(crate) fn wait(&self) -> Wait<'_> {
+        Wait {
+            list: self,
+            ticket: None,
+        }
+    }
+
+    /// Wakes all who sleep here now.
+    pub(crate) fn wake_all(&self) {
+        // R3: out of the cell first; those who come back while we wake are new sleepers.
+        let woken = self.waiting.take();
+        for sleeper in woken {
+            sleeper.waker.wake();
+        }
+    }
+
+    /// Puts the sleeper with this ticket in, or renews its waker.
+    fn register(&self, ticket: Option<u64>, waker: &Waker) -> u64 {
+        let Some(ticket) = ticket else {
+            let ticket = self.next_ticket.get();
+            self.next_ticket.set(ticket + 1);
+            let waker = waker.clone();
+            self.waiting
+                .borrow_mut()
+                .push_back(Sleeper { ticket, waker });
+            return ticket;
+        };
+        let renewed = self
+            .position(ticket)
+            .filter(|&at| !self.waiting.borrow()[at].waker.will_wake(waker));
+        if let Some(at) = renewed {
+            let waker = waker.clone();
+            let stale = std::mem::replace(&mut self.waiting.borrow_mut()[at].waker, waker);
+            drop(stale);
+        }
+        ticket
+    }
+
+    fn position(&self, ticket: u64) -> Option<usize> {
+        self.waiting
+            .borrow()
+            .binary_search_by_key(&ticket, |sleeper| sleeper.ticket)
+            .ok()
+    }
+
+    fn remove(&self, ticket: u64) {
+        let Some(at) = self.position(ticket) else {
+            return;
+        };
+        let removed = self.waiting.borrow_mut().remove(at);
+        drop(removed);
+    }
+}
+
+/// The future of [`WaiterList::wait`].
+pub(crate) struct Wait<'a> {
+    list: &'a WaiterList,
+    ticket: Option<u64>,
+}
+
+impl Future for Wait<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // A ticket that is no longer in the list was woken.
+        if self.ticket.is_some_and(|t| self.list.position(t).is_none()) {
+            self.ticket = None;
+            return Poll::Ready(());
+        }
+        self.ticket = Some(self.list.register(self.ticket, cx.waker()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket {
+            self.list.remove(ticket);
+        }
+    }
+}
