@@ -19,6 +19,8 @@ mod buffer; //      bytes that came or go
 mod clock; //       what time it is, really or virtually
 mod error; //       what can go wrong, as values
 mod waiters; //     who sleeps on what
+// Layer 1
+mod reactor; //     what the operating system says is ready
 
 pub use clock::Clock;
 pub use error::{
