@@ -21,9 +21,23 @@ mod error; //       what can go wrong, as values
 mod waiters; //     who sleeps on what
 // Layer 1
 mod reactor; //     what the operating system says is ready
+// Layer 2
+mod executor; //    the ready queue, the task table, wakers
+// Layer 3
+mod event_loop; //  one turn after another; timers, handles, threads, run
+// Layer 4a
+mod task; //        spawn, yield, futures
+mod time; //        sleep, timeout
 
 pub use clock::Clock;
 pub use error::{
     Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
     LoopError, PanicPayload, ReadError, TimedOut,
 };
+pub use event_loop::{
+    Census, EventLoop, LoopHandle, RemoteHandle, Runner, TimerHandle, get_running_loop,
+    new_event_loop, run,
+};
+pub use executor::{Handle, Task, TaskRef};
+pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
+pub use time::{Sleep, sleep, timeout, timeout_at};

@@ -1,0 +1,39 @@
+//! The event loop: one turn after another, until it is stopped.
+//!
+//! Layer 3. Above: tasks, transports, streams. Below: the executor and the reactor.
+//!
+//! ```text
+//!            ┌────────────────────────── one turn (turn.rs) ─────────────────────────┐
+//!   timers ──► how long may we sleep? ──► poll ──► due timers ──► run what is queued ─┤
+//!            └───────────────────────────────────────────────────────────────────────┘
+//!   EventLoop    owns it, and closes it when dropped
+//!   LoopHandle   what the loop's own thread calls
+//!   RemoteHandle what other threads may call
+//! ```
+//!
+//! Always true:
+//! * a callback that is queued in a turn runs in the next one, never in the same;
+//! * at most one loop runs on a thread, but for [`LoopHandle::turn`], which nests;
+//! * a closed loop holds no future, no callback, no source and no descriptor.
+//!
+//! asyncio: `BaseEventLoop`, and `asyncio.run`.
+
+mod exceptions;
+mod loop_handle;
+mod remote;
+mod run;
+mod running;
+mod threads;
+mod timers;
+mod turn;
+mod watchers;
+
+pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
+pub(crate) use loop_handle::{LoopCore, MAX_RECEIVE};
+pub use remote::RemoteHandle;
+pub use run::{Runner, run};
+pub use running::get_running_loop;
+pub use timers::TimerHandle;
+
+pub(crate) use running::running_loop;
+pub(crate) use timers::SleepTimer;

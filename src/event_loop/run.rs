@@ -1,0 +1,172 @@
+//! `run`: a loop for one program, made, used and cleaned up.
+//!
+//! ```text
+//!   run(main): make a loop ─► main ─► cancel what is left ─► stop the threads ─► close
+//! ```
+//!
+//! asyncio: `asyncio.run`, `asyncio.Runner`.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use crate::error::LoopError;
+
+use super::loop_handle::{EventLoop, LoopHandle};
+use super::running::get_running_loop;
+
+/// Runs `main` on a loop of its own, and cleans up after it.
+///
+/// When `main` has ended, in whatever way, tasks that are left are cancelled, and the
+/// loop is closed. What is still in write buffers then is dropped: a program that
+/// cares closes its writers and awaits `wait_closed`.
+///
+/// # Errors
+/// What `main` returns; `Cancelled` if it was cancelled. What making a loop fails with.
+/// [`LoopError::RunInsideLoop`] inside a running loop.
+///
+/// # Panics
+/// With the panic of `main`, after the clean-up.
+///
+/// # asyncio
+/// `asyncio.run`. Handling of Ctrl-C comes with the signals of a later version: until
+/// then it ends the process, as it does any other.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use std::time::Duration;
+/// use millstream::{run, sleep};
+///
+/// async fn main_program() -> io::Result<u32> {
+///     sleep(Duration::from_millis(1)).await;
+///     Ok(42)
+/// }
+///
+/// fn main() -> io::Result<()> {
+///     assert_eq!(run(main_program())?, 42);
+///     Ok(())
+/// }
+/// ```
+pub fn run<F, T, E>(main: F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>> + 'static,
+    T: 'static,
+    E: From<io::Error> + 'static,
+{
+    if get_running_loop().is_ok() {
+        return Err(io::Error::from(LoopError::RunInsideLoop).into());
+    }
+    Runner::new()?.run(main)
+}
+
+/// A loop for several calls of `run`, cleaned up when it is closed or dropped.
+///
+/// # asyncio
+/// `asyncio.Runner`.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::Runner;
+///
+/// # fn main() -> io::Result<()> {
+/// let runner = Runner::new()?;
+/// let one: io::Result<u32> = runner.run(async { Ok(1) });
+/// let two: io::Result<u32> = runner.run(async { Ok(2) });
+/// assert_eq!(one? + two?, 3);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Runner {
+    event_loop: EventLoop,
+}
+
+impl Runner {
+    /// Makes a runner with a new loop.
+    ///
+    /// # Errors
+    /// If the system has no descriptor left for the loop's poller.
+    pub fn new() -> io::Result<Runner> {
+        Ok(Runner::on(EventLoop::new()?))
+    }
+
+    /// Makes a runner on a loop that was made elsewhere: with a simulated clock, say.
+    ///
+    /// # asyncio
+    /// The argument `loop_factory`.
+    #[must_use]
+    pub fn on(event_loop: EventLoop) -> Runner {
+        Runner { event_loop }
+    }
+
+    /// Returns the runner's loop.
+    ///
+    /// # asyncio
+    /// `Runner.get_loop`.
+    #[must_use]
+    pub fn get_loop(&self) -> LoopHandle {
+        self.event_loop.handle()
+    }
+
+    /// Runs `main` until it is complete. Tasks that it leaves go on in the next run.
+    ///
+    /// # Errors
+    /// What `main` returns; [`LoopError::RunInsideLoop`]; [`LoopError::Closed`].
+    ///
+    /// # asyncio
+    /// `Runner.run`.
+    pub fn run<F, T, E>(&self, main: F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + 'static,
+        T: 'static,
+        E: From<io::Error> + 'static,
+    {
+        if get_running_loop().is_ok() {
+            return Err(io::Error::from(LoopError::RunInsideLoop).into());
+        }
+        self.event_loop.run_until_complete(main)?
+    }
+
+    /// Cancels the tasks that are left, waits until they have ended, and closes the loop.
+    ///
+    /// Closing again does nothing. Dropping the runner closes it.
+    ///
+    /// # Errors
+    /// What the poller fails with while the tasks end.
+    ///
+    /// # asyncio
+    /// `Runner.close`.
+    pub fn close(&self) -> io::Result<()> {
+        if self.event_loop.is_closed() {
+            return Ok(());
+        }
+        let ended = self.end_tasks();
+        self.event_loop.close()?;
+        ended
+    }
+
+    fn end_tasks(&self) -> io::Result<()> {
+        let executor = &self.event_loop.core().executor;
+        executor.set_orphan_message("unhandled exception during run() shutdown");
+        let tasks = self.event_loop.all_tasks();
+        executor.cancel_all();
+        while tasks.iter().any(|task| !task.done()) {
+            // A cancelled task ends at its next step, so this is a turn or two.
+            self.event_loop.turn(None)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        let closed = catch_unwind(AssertUnwindSafe(|| self.close()));
+        match closed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => log::error!("a runner was not closed cleanly: {error}"),
+            Err(panic) if std::thread::panicking() => drop(panic),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The threads: where what blocks goes, name resolution above all.
+//!
+//! ```text
+//!   run_in_executor(f) ──job──► queue ──► thread millstream-N: f()
+//!        ▲                                       │
+//!        └── the loop's inbox ◄──── the result ──┘
+//! ```
+//!
+//! Always true: threads start when there is work for one more, up to a bound, and end
+//! when the loop is closed. Closing does not wait for them.
+//!
+//! asyncio: `loop.run_in_executor` with the default `ThreadPoolExecutor`.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+
+use crate::error::LoopError;
+
+use super::LoopHandle;
+use super::loop_handle::LoopCore;
+
+/// Threads that a pool starts, at most; fewer on small machines: the number of
+/// processors and four more.
+const MAX_THREADS: usize = 32;
+
+impl LoopHandle {
+    /// Runs `work` on another thread, and gives what it returns.
+    ///
+    /// # Errors
+    /// [`LoopError::ExecutorShutDown`] once the loop is closed or
+    /// `shutdown_default_executor` was called; what starting a thread fails with.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop `work`; its result is dropped.
+    ///
+    /// # Panics
+    /// With the panic of `work`, where the future is awaited.
+    ///
+    /// # asyncio
+    /// `loop.run_in_executor(None, f)`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    /// use millstream::{get_running_loop, run};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let handle = get_running_loop()?;
+    ///     let sum = handle.run_in_executor(|| (1..=100).sum::<u32>()).await?;
+    ///     assert_eq!(sum, 5050);
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub async fn run_in_executor<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let pool = self.core().thread_pool()?;
+        let result = Arc::new(JobResult::new());
+        let slot = result.clone();
+        pool.submit(Box::new(move || {
+            slot.complete(catch_unwind(AssertUnwindSafe(work)));
+        }))?;
+        match JobFuture(result).await {
+            Ok(value) => Ok(value),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Resolves a host name off the loop.
+    ///
+    /// A literal address needs no resolver, and is returned at once. The order of the
+    /// resolver's answers is kept.
+    ///
+    /// # Errors
+    /// What the system's resolver fails with.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the resolver; its answer is dropped.
+    ///
+    /// # asyncio
+    /// `loop.getaddrinfo`, for stream sockets.
+    pub async fn getaddrinfo(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let host = host.to_owned();
+        self.run_in_executor(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+            .await?
+    }
+}
+
+impl LoopCore {
+    fn thread_pool(&self) -> Result<Rc<ThreadPool>, LoopError> {
+        if self.is_closed() || self.threads_shut_down.get() {
+            return Err(LoopError::ExecutorShutDown);
+        }
+        let mut threads = self.threads.borrow_mut();
+        Ok(threads.get_or_insert_with(Rc::default).clone())
+    }
+
+    /// Takes no more jobs and has idle threads end; does not wait for busy ones.
+    pub(super) fn shut_threads_down(&self) {
+        self.threads_shut_down.set(true);
+        let pool = self.threads.borrow_mut().take();
+        if let Some(pool) = pool {
+            pool.shared.shut_down();
+        }
+    }
+
+    /// Says whether a job runs or waits: then simulated time must not jump.
+    pub(super) fn threads_are_busy(&self) -> bool {
+        let threads = self.threads.borrow();
+        threads.as_ref().is_some_and(|pool| pool.shared.is_busy())
+    }
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+type JobOutcome<T> = Result<T, Box<dyn Any + Send>>;
+
+/// Threads that take jobs from one queue.
+#[derive(Default)]
+pub(super) struct ThreadPool {
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<PoolState>,
+    work_or_end: Condvar,
+}
+
+#[derive(Default)]
+struct PoolState {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+    shut_down: bool,
+}
+
+impl ThreadPool {
+    fn submit(&self, job: Job) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        if state.idle <= state.jobs.len() && state.threads < pool_size() {
+            self.start_thread(&mut state)?;
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.shared.work_or_end.notify_one();
+        Ok(())
+    }
+
+    fn start_thread(&self, state: &mut PoolState) -> io::Result<()> {
+        let shared = self.shared.clone();
+        let started = thread::Builder::new()
+            .name(format!("millstream-{}", state.threads))
+            .spawn(move || shared.work());
+        match started {
+            Ok(_) => state.threads += 1,
+            // The threads that are there will come to it.
+            Err(error) if state.threads > 0 => log::warn!("no other thread: {error}"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// What a thread does: one job after the other, until the end.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                drop(state);
+                job(); // a panic is caught in the job
+                state = self.lock();
+            } else if state.shut_down {
+                return;
+            } else {
+                state.idle += 1;
+                state = self
+                    .work_or_end
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner);
+                state.idle -= 1;
+            }
+        }
+    }
+
+    fn shut_down(&self) {
+        let mut state = self.lock();
+        state.shut_down = true;
+        let unstarted = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(unstarted);
+        self.work_or_end.notify_all();
+    }
+
+    fn is_busy(&self) -> bool {
+        let state = self.lock();
+        !state.jobs.is_empty() || state.idle < state.threads
+    }
+
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
+        // Jobs run without the lock, so a poisoned one holds whole data.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn pool_size() -> usize {
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    (processors + 4).min(MAX_THREADS)
+}
+
+/// Where a job leaves its result.
+struct JobResult<T>(Mutex<JobState<T>>);
+
+struct JobState<T> {
+    outcome: Option<JobOutcome<T>>,
+    waker: Option<Waker>,
+}
+
+impl<T> JobResult<T> {
+    fn new() -> JobResult<T> {
+        JobResult(Mutex::new(JobState {
+            outcome: None,
+            waker: None,
+        }))
+    }
+
+    fn complete(&self, outcome: JobOutcome<T>) {
+        let mut state = self.lock();
+        state.outcome = Some(outcome);
+        let waker = state.waker.take();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, JobState<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a job.
+struct JobFuture<T>(Arc<JobResult<T>>);
+
+impl<T> Future for JobFuture<T> {
+    type Output = JobOutcome<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<JobOutcome<T>> {
+        let mut state = self.0.lock();
+        match state.outcome.take() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                let stale = state.waker.replace(cx.waker().clone());
+                drop(state);
+                drop(stale);
+                Poll::Pending
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The timers: callbacks that wait for their time.
+//!
+//! ```text
+//!   call_later, call_at, sleep ──► heap, by time, equal times first come first served (D1)
+//!   a turn: drop what was cancelled; how long to the first?; queue those that are due
+//! ```
+//!
+//! Always true: no timer is queued before its time. A cancelled one stays in the heap
+//! until it comes to the top, or until there are so many that sweeping pays.
+//!
+//! asyncio: `BaseEventLoop._scheduled` and `TimerHandle`.
+
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::executor::{Handle, HandleCell};
+
+/// Timers in the heap up to which cancelled ones are left where they are.
+const MIN_SWEPT: usize = 100;
+
+/// A callback that waits for its time, as `call_later` and `call_at` return it.
+///
+/// Dropping the handle changes nothing: the callback runs all the same.
+///
+/// # asyncio
+/// `asyncio.TimerHandle`.
+#[derive(Clone)]
+pub struct TimerHandle {
+    handle: Handle,
+    when: Duration,
+    timers: Rc<Timers>,
+}
+
+impl TimerHandle {
+    /// Returns the time it is to run at, on the loop's clock.
+    ///
+    /// # asyncio
+    /// `TimerHandle.when`.
+    #[must_use]
+    pub fn when(&self) -> Duration {
+        self.when
+    }
+
+    /// Takes the callback back and drops it. Has no effect after it ran.
+    ///
+    /// # asyncio
+    /// `TimerHandle.cancel`.
+    pub fn cancel(&self) {
+        self.timers.cancel(&self.handle.0);
+    }
+
+    /// Says whether the callback was cancelled before it ran.
+    ///
+    /// # asyncio
+    /// `TimerHandle.cancelled`.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.handle.cancelled()
+    }
+}
+
+impl fmt::Debug for TimerHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TimerHandle(when={:?}, {:?})", self.when, self.handle)
+    }
+}
+
+/// A timer that wakes a future: what `sleep` and `timeout` hold.
+///
+/// Dropping it cancels it.
+pub(crate) struct SleepTimer {
+    handle: Rc<HandleCell>,
+    timers: Rc<Timers>,
+}
+
+impl SleepTimer {
+    /// Wakes another waker than the one it was made with.
+    pub(crate) fn renew_waker(&self, waker: &Waker) {
+        if self.handle.is_waiting() {
+            self.handle.renew_waker(waker);
+        }
+    }
+}
+
+impl Drop for SleepTimer {
+    fn drop(&mut self) {
+        self.timers.cancel(&self.handle);
+    }
+}
+
+/// The timers of a loop.
+#[derive(Default)]
+pub(super) struct Timers {
+    heap: RefCell<BinaryHeap<Entry>>,
+    /// Entries of the heap that were cancelled.
+    cancelled: Cell<usize>,
+    /// Counts the timers, so that equal times keep their order.
+    next_sequence: Cell<u64>,
+}
+
+struct Entry {
+    when: Duration,
+    sequence: u64,
+    handle: Rc<HandleCell>,
+}
+
+impl Timers {
+    pub(super) fn call_at(
+        self: &Rc<Self>,
+        when: Duration,
+        callback: impl FnOnce() + 'static,
+    ) -> TimerHandle {
+        let handle = HandleCell::new(callback);
+        self.insert(when, handle.clone());
+        TimerHandle {
+            handle: Handle(handle),
+            when,
+            timers: self.clone(),
+        }
+    }
+
+    pub(super) fn wake_at(self: &Rc<Self>, when: Duration, waker: &Waker) -> SleepTimer {
+        let handle = HandleCell::waking(waker.clone());
+        self.insert(when, handle.clone());
+        SleepTimer {
+            handle,
+            timers: self.clone(),
+        }
+    }
+
+    /// Drops cancelled timers off the top; all of them, once they are the larger part
+    /// of many.
+    pub(super) fn sweep(&self) {
+        let len = self.heap.borrow().len();
+        if len > MIN_SWEPT && self.cancelled.get() * 2 > len {
+            let mut heap = self.heap.borrow_mut();
+            // Cancelling dropped the callbacks already: no user's code runs here.
+            heap.retain(|entry| entry.handle.is_waiting());
+            self.cancelled.set(0);
+            return;
+        }
+        while self.cancelled.get() > 0 {
+            let mut heap = self.heap.borrow_mut();
+            if heap.peek().is_none_or(|entry| entry.handle.is_waiting()) {
+                return;
+            }
+            heap.pop();
+            self.cancelled.set(self.cancelled.get() - 1);
+        }
+    }
+
+    /// Returns when the first timer is due.
+    pub(super) fn first(&self) -> Option<Duration> {
+        self.heap.borrow().peek().map(|entry| entry.when)
+    }
+
+    /// Takes the first timer out if it is due at `now`.
+    pub(super) fn pop_due(&self, now: Duration) -> Option<Rc<HandleCell>> {
+        let mut heap = self.heap.borrow_mut();
+        if heap.peek()?.when > now {
+            return None;
+        }
+        let handle = heap.pop()?.handle;
+        if !handle.is_waiting() {
+            self.cancelled.set(self.cancelled.get() - 1);
+        }
+        Some(handle)
+    }
+
+    /// Returns how many timers lie in the heap, cancelled ones included.
+    pub(super) fn len(&self) -> usize {
+        self.heap.borrow().len()
+    }
+
+    /// Takes one timer out, for a loop that closes.
+    pub(super) fn take_any(&self) -> Option<Rc<HandleCell>> {
+        let entry = self.heap.borrow_mut().pop();
+        entry.map(|entry| entry.handle)
+    }
+
+    fn insert(&self, when: Duration, handle: Rc<HandleCell>) {
+        let sequence = self.next_sequence.get();
+        self.next_sequence.set(sequence + 1);
+        self.heap.borrow_mut().push(Entry {
+            when,
+            sequence,
+            handle,
+        });
+    }
+
+    fn cancel(&self, handle: &HandleCell) {
+        // One that is due may have left the heap for the ready queue: then the count is
+        // one too high until the next sweep, which only makes that one come early.
+        if handle.cancel() {
+            self.cancelled.set(self.cancelled.get() + 1);
+        }
+    }
+}
+
+/// The greatest entry is the one that is due first: `BinaryHeap` keeps that on top.
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.when, other.sequence).cmp(&(self.when, self.sequence))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+    }
+}
+
+impl Eq for Entry {}

@@ -1,0 +1,194 @@
+//! One turn of the loop. If you read one function of this crate, read [`LoopCore::run_once`].
+//!
+//! ```text
+//!   begin    cancelled timers leave; mail from other threads is collected;
+//!            how long may we sleep?
+//!   wait     the poll: what became ready is queued, then what was retained
+//!   finish   timers that are due are queued; then exactly what is queued now runs
+//! ```
+//!
+//! So the order within a turn is: what was left from before, what other threads sent,
+//! I/O, timers. A callback that is queued while the turn runs waits for the next turn,
+//! so that a callback which queues itself for ever can't keep the sockets waiting (R9).
+//!
+//! asyncio: `BaseEventLoop._run_once`.
+
+use std::cell::Cell;
+use std::io;
+use std::time::Duration;
+
+use crate::executor::Ready;
+
+use super::loop_handle::LoopCore;
+
+/// The longest sleep, after which the loop looks around: a day.
+///
+/// A timer may lie further away than the poller can count; so it sleeps in parts.
+const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Turns that may pass without a poll while there is work (D26). Tokio's number.
+const MAX_SKIPPED_TURNS: u32 = 61;
+
+/// Steps that may pass without a poll: a busy turn counts for more than an idle one.
+const MAX_SKIPPED_STEPS: usize = 256;
+
+/// The longest time without a poll: a slow step must not be followed by another 60.
+const MAX_SKIPPED_TIME: Duration = Duration::from_millis(1);
+
+/// What passed since the last poll.
+#[derive(Default)]
+pub(super) struct SincePoll {
+    turns: Cell<u32>,
+    steps: Cell<usize>,
+    at: Cell<Duration>,
+}
+
+impl LoopCore {
+    /// Runs one turn. `None` may sleep until something happens.
+    pub(super) fn run_once(&self, max_wait: Option<Duration>) -> io::Result<()> {
+        let sleep = self.begin(max_wait);
+        self.wait(sleep)?;
+        self.finish();
+        Ok(())
+    }
+
+    /// Tidies up, and returns how long the turn may sleep; `None` is without end.
+    fn begin(&self, max_wait: Option<Duration>) -> Option<Duration> {
+        self.timers.sweep();
+        self.executor.collect_mail();
+        let sleep = self.may_sleep();
+        match (sleep, max_wait) {
+            (Some(sleep), Some(max_wait)) => Some(sleep.min(max_wait)),
+            (sleep, max_wait) => sleep.or(max_wait),
+        }
+    }
+
+    /// Asks the poller what became ready, and queues it.
+    fn wait(&self, sleep: Option<Duration>) -> io::Result<()> {
+        let busy = self.executor.ready_len() > 0;
+        if busy && !self.reactor.has_retained() && self.may_skip_poll() {
+            return Ok(());
+        }
+        let sleep = if sleep == Some(Duration::ZERO) {
+            sleep
+        } else {
+            // Say that we sleep before looking for mail: then one of the two of us,
+            // whoever sends and whoever sleeps, sees what the other did.
+            self.inbox.sleeps();
+            if self.inbox.has_mail() {
+                Some(Duration::ZERO)
+            } else {
+                sleep
+            }
+        };
+        let polled = self.poll(sleep);
+        self.inbox.wakes();
+        self.executor.collect_mail();
+        polled
+    }
+
+    /// Queues the timers that are due, and runs what is queued by then, no more.
+    fn finish(&self) {
+        if self.timers.len() > 0 {
+            let now = self.clock.now();
+            while let Some(handle) = self.timers.pop_due(now) {
+                self.executor.push(Ready::Call(handle));
+            }
+        }
+        let queued = self.executor.ready_len();
+        for _ in 0..queued {
+            let Some(ready) = self.executor.pop() else {
+                break; // the loop was closed by a nested turn's error path
+            };
+            self.run_step(ready);
+        }
+        self.since_poll
+            .steps
+            .set(self.since_poll.steps.get() + queued);
+    }
+
+    /// Returns how long the loop may sleep now: not at all if there is work, until the
+    /// first timer, or without end.
+    pub(super) fn may_sleep(&self) -> Option<Duration> {
+        let work = self.executor.ready_len() > 0
+            || self.stopping.get()
+            || self.reactor.has_retained()
+            || self.inbox.has_mail();
+        if work {
+            return Some(Duration::ZERO);
+        }
+        let first = self.timers.first()?;
+        let wait = first.saturating_sub(self.clock.now());
+        Some(wait.min(LONGEST_SLEEP))
+    }
+
+    /// D26: a task woken by an I/O callback runs in the next turn; a poll before that
+    /// would cost each request a system call, and find nothing.
+    fn may_skip_poll(&self) -> bool {
+        let since = &self.since_poll;
+        let turns = since.turns.get() + 1;
+        since.turns.set(turns);
+        turns <= MAX_SKIPPED_TURNS
+            && since.steps.get() < MAX_SKIPPED_STEPS
+            && self.clock.now().saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
+    }
+
+    fn poll(&self, sleep: Option<Duration>) -> io::Result<()> {
+        let since = &self.since_poll;
+        since.turns.set(0);
+        since.steps.set(0);
+        if self.clock.is_simulated() && sleep != Some(Duration::ZERO) {
+            self.poll_in_simulated_time(sleep)?;
+        } else {
+            self.poll_for_real(sleep)?;
+        }
+        since.at.set(self.clock.now());
+        Ok(())
+    }
+
+    fn poll_for_real(&self, sleep: Option<Duration>) -> io::Result<()> {
+        self.reactor.wait(sleep, |source, direction| {
+            self.executor.push(Ready::Source(source, direction));
+        })
+    }
+
+    /// Time jumps to the end of the sleep, but only when there is nothing else to wait
+    /// for: no event, no mail, no job of the thread pool.
+    fn poll_in_simulated_time(&self, sleep: Option<Duration>) -> io::Result<()> {
+        self.poll_for_real(Some(Duration::ZERO))?;
+        let idle = self.executor.ready_len() == 0 && !self.inbox.has_mail();
+        match sleep {
+            Some(sleep) if idle && !self.threads_are_busy() => {
+                self.clock.advance(sleep);
+                Ok(())
+            }
+            // Only the world outside can wake us: wait for it in real time.
+            _ if idle => self.poll_for_real(None),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs one step, and in debug mode says if it took long.
+    fn run_step(&self, ready: Ready) {
+        if !self.debug.get() {
+            self.executor.run_step(ready);
+            return;
+        }
+        let what = describe(&ready);
+        let began = self.clock.now();
+        self.executor.run_step(ready);
+        let took = self.clock.now().saturating_sub(began);
+        if took >= self.slow_callback_duration.get() {
+            log::warn!("Executing {what} took {:.3} seconds", took.as_secs_f64());
+        }
+    }
+}
+
+fn describe(ready: &Ready) -> String {
+    match ready {
+        Ready::Call(handle) => format!("Handle({})", handle.name()),
+        Ready::Event(_) => "an internal callback".to_owned(),
+        Ready::Task(id) => format!("{id:?}"),
+        Ready::Source(id, direction) => format!("{direction:?} of {id:?}"),
+    }
+}

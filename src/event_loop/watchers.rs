@@ -1,0 +1,296 @@
+//! The watchers: a user's own descriptors, watched with callbacks.
+//!
+//! ```text
+//!   add_reader(fd, f) ──► FdWatcher {reader, writer} ──► reactor
+//!          f is called while fd is readable ◄── re-armed after each call
+//! ```
+//!
+//! The loop can't see whether the callback read everything, so it has the poller report
+//! the descriptor again after each call: to the user it looks level-triggered.
+//!
+//! asyncio: `add_reader`, `add_writer`, `remove_reader`, `remove_writer`.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use mio::Interest;
+use mio::unix::SourceFd;
+
+use crate::error::LoopError;
+use crate::reactor::{Direction, EventSource, Reactor, SourceId};
+
+use super::LoopHandle;
+
+/// A callback that runs each time, while its descriptor is ready.
+type WatchCallback = Box<dyn FnMut()>;
+
+impl LoopHandle {
+    /// Has `callback` called while `fd` is readable, once a turn.
+    ///
+    /// A reader that was added before is replaced; a writer stays. The descriptor must
+    /// stay open until [`remove_reader`](LoopHandle::remove_reader).
+    ///
+    /// # Errors
+    /// If an open transport owns the descriptor, if the poller refuses it (regular files:
+    /// `PermissionDenied`), or if the loop is closed.
+    ///
+    /// # asyncio
+    /// `loop.add_reader`.
+    pub fn add_reader(&self, fd: RawFd, callback: impl FnMut() + 'static) -> io::Result<()> {
+        self.add_watch(fd, Direction::Read, Box::new(callback))
+    }
+
+    /// Has `callback` called while `fd` is writable, once a turn.
+    ///
+    /// # Errors
+    /// As [`add_reader`](LoopHandle::add_reader).
+    ///
+    /// # asyncio
+    /// `loop.add_writer`.
+    pub fn add_writer(&self, fd: RawFd, callback: impl FnMut() + 'static) -> io::Result<()> {
+        self.add_watch(fd, Direction::Write, Box::new(callback))
+    }
+
+    /// Stops watching `fd` for reading, and says whether it was watched.
+    ///
+    /// # Errors
+    /// If an open transport owns the descriptor.
+    ///
+    /// # asyncio
+    /// `loop.remove_reader`.
+    pub fn remove_reader(&self, fd: RawFd) -> io::Result<bool> {
+        self.remove_watch(fd, Direction::Read)
+    }
+
+    /// Stops watching `fd` for writing, and says whether it was watched.
+    ///
+    /// # Errors
+    /// If an open transport owns the descriptor.
+    ///
+    /// # asyncio
+    /// `loop.remove_writer`.
+    pub fn remove_writer(&self, fd: RawFd) -> io::Result<bool> {
+        self.remove_watch(fd, Direction::Write)
+    }
+
+    fn add_watch(
+        &self,
+        fd: RawFd,
+        direction: Direction,
+        callback: WatchCallback,
+    ) -> io::Result<()> {
+        let core = self.core();
+        if core.is_closed() {
+            return Err(LoopError::Closed.into());
+        }
+        self.ensure_not_owned(fd)?;
+        let watcher = core.watchers.borrow().get(fd);
+        if let Some(watcher) = watcher {
+            watcher.watch(direction, Some(callback));
+            return watcher.update();
+        }
+        let watcher = FdWatcher::new(fd, core.reactor.clone());
+        watcher.watch(direction, Some(callback));
+        watcher.register()?;
+        let none = core.watchers.borrow_mut().set(fd, Some(watcher));
+        drop(none);
+        Ok(())
+    }
+
+    fn remove_watch(&self, fd: RawFd, direction: Direction) -> io::Result<bool> {
+        let core = self.core();
+        if core.is_closed() {
+            return Ok(false);
+        }
+        self.ensure_not_owned(fd)?;
+        let Some(watcher) = core.watchers.borrow().get(fd) else {
+            return Ok(false);
+        };
+        if !watcher.is_watched(direction) {
+            return Ok(false);
+        }
+        watcher.watch(direction, None);
+        if watcher.interest().is_none() {
+            let removed = core.watchers.borrow_mut().set(fd, None);
+            drop(removed);
+            watcher.deregister();
+        } else {
+            watcher.update()?;
+        }
+        Ok(true)
+    }
+
+    fn ensure_not_owned(&self, fd: RawFd) -> io::Result<()> {
+        match self.core().reactor.owner_of(fd) {
+            Some(transport) => Err(io::Error::other(format!(
+                "File descriptor {fd} is used by transport {transport}"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The watchers of a loop, by descriptor.
+#[derive(Default)]
+pub(super) struct Watchers(Vec<Option<Rc<FdWatcher>>>);
+
+impl Watchers {
+    fn get(&self, fd: RawFd) -> Option<Rc<FdWatcher>> {
+        self.0.get(usize::try_from(fd).ok()?)?.clone()
+    }
+
+    #[must_use = "a watcher holds a user's callbacks: drop it where no borrow is alive"]
+    fn set(&mut self, fd: RawFd, watcher: Option<Rc<FdWatcher>>) -> Option<Rc<FdWatcher>> {
+        let at = usize::try_from(fd).ok()?;
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        std::mem::replace(&mut self.0[at], watcher)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// One descriptor, with a callback for each direction that is watched.
+struct FdWatcher {
+    fd: RawFd,
+    id: Cell<SourceId>,
+    reactor: Rc<Reactor>,
+    reader: Watch,
+    writer: Watch,
+}
+
+/// A callback, and a number that tells whether it was replaced while it ran.
+#[derive(Default)]
+struct Watch {
+    callback: RefCell<Option<WatchCallback>>,
+    watched: Cell<bool>,
+    version: Cell<u64>,
+}
+
+impl FdWatcher {
+    fn new(fd: RawFd, reactor: Rc<Reactor>) -> Rc<FdWatcher> {
+        Rc::new(FdWatcher {
+            fd,
+            id: Cell::new(SourceId::NONE),
+            reactor,
+            reader: Watch::default(),
+            writer: Watch::default(),
+        })
+    }
+
+    fn watch(&self, direction: Direction, callback: Option<WatchCallback>) {
+        self.side(direction).set(callback);
+    }
+
+    fn is_watched(&self, direction: Direction) -> bool {
+        self.side(direction).watched.get()
+    }
+
+    fn side(&self, direction: Direction) -> &Watch {
+        match direction {
+            Direction::Read => &self.reader,
+            Direction::Write => &self.writer,
+        }
+    }
+
+    fn interest(&self) -> Option<Interest> {
+        match (self.reader.watched.get(), self.writer.watched.get()) {
+            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+            (true, false) => Some(Interest::READABLE),
+            (false, true) => Some(Interest::WRITABLE),
+            (false, false) => None,
+        }
+    }
+
+    fn register(self: &Rc<Self>) -> io::Result<()> {
+        let Some(interest) = self.interest() else {
+            return Ok(());
+        };
+        let mut source = SourceFd(&self.fd);
+        let owner = self.clone();
+        let id = self
+            .reactor
+            .register(owner, &mut source, self.fd, interest, true)?;
+        self.id.set(id);
+        Ok(())
+    }
+
+    /// Has the poller watch what is watched now, and report anew what is ready.
+    fn update(&self) -> io::Result<()> {
+        let Some(interest) = self.interest() else {
+            return Ok(());
+        };
+        self.reactor
+            .reregister(self.id.get(), &mut SourceFd(&self.fd), interest)
+    }
+
+    fn deregister(&self) {
+        let mut source = SourceFd(&self.fd);
+        let owner = self.reactor.deregister(self.id.get(), Some(&mut source));
+        drop(owner);
+    }
+
+    fn call(&self, direction: Direction) {
+        let called = catch_unwind(AssertUnwindSafe(|| self.side(direction).call()));
+        if called.is_err() {
+            // R10: the panic ends this callback; the other direction goes on.
+            self.side(direction).set(None);
+        }
+        if let Err(error) = self.update() {
+            log::debug!(
+                "descriptor {} can't be watched any longer: {error}",
+                self.fd
+            );
+        }
+        if let Err(panic) = called {
+            resume_unwind(panic);
+        }
+    }
+}
+
+impl EventSource for FdWatcher {
+    fn read_ready(self: Rc<Self>) {
+        self.call(Direction::Read);
+    }
+
+    fn write_ready(self: Rc<Self>) {
+        self.call(Direction::Write);
+    }
+
+    fn hollow(self: Rc<Self>) {
+        self.reader.set(None);
+        self.writer.set(None);
+    }
+
+    fn owner(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Watch {
+    fn set(&self, callback: Option<WatchCallback>) {
+        self.watched.set(callback.is_some());
+        self.version.set(self.version.get() + 1);
+        let earlier = self.callback.replace(callback);
+        drop(earlier);
+    }
+
+    /// Calls the callback, out of its cell (R3): it may replace or remove itself.
+    fn call(&self) {
+        let Some(mut callback) = self.callback.take() else {
+            return; // cancelled after the poll
+        };
+        let version = self.version.get();
+        callback();
+        if self.version.get() == version {
+            let none = self.callback.replace(Some(callback));
+            drop(none);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! The handle: a scheduled callback that can be cancelled.
+
+use std::any::type_name;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// A callback that `call_soon` or a timer will run, at most once.
+///
+/// Dropping the handle changes nothing: the callback runs all the same.
+///
+/// # asyncio
+/// `asyncio.Handle`.
+#[derive(Clone)]
+pub struct Handle(pub(crate) Rc<HandleCell>);
+
+impl Handle {
+    /// Takes the callback back and drops it. Has no effect after it ran.
+    ///
+    /// # asyncio
+    /// `Handle.cancel`.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Says whether the callback was cancelled before it ran.
+    ///
+    /// # asyncio
+    /// `Handle.cancelled`.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.0.state.get() == State::Cancelled
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Handle({}, {:?})", self.0.name, self.0.state.get())
+    }
+}
+
+/// What a handle and the queue share.
+pub(crate) struct HandleCell {
+    name: &'static str,
+    state: Cell<State>,
+    action: RefCell<Option<Action>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Ran,
+    Cancelled,
+}
+
+/// What happens when its turn comes.
+enum Action {
+    Call(Box<dyn FnOnce()>),
+    /// A sleeping future wants to be polled: nothing to box.
+    Wake(Waker),
+}
+
+impl HandleCell {
+    pub(crate) fn new<F: FnOnce() + 'static>(callback: F) -> Rc<HandleCell> {
+        Rc::new(HandleCell {
+            name: type_name::<F>(),
+            state: Cell::new(State::Waiting),
+            action: RefCell::new(Some(Action::Call(Box::new(callback)))),
+        })
+    }
+
+    pub(crate) fn waking(waker: Waker) -> Rc<HandleCell> {
+        Rc::new(HandleCell {
+            name: "Waker",
+            state: Cell::new(State::Waiting),
+            action: RefCell::new(Some(Action::Wake(waker))),
+        })
+    }
+
+    /// The type of the callback, which names the function it was written in.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Says whether it neither ran nor was cancelled.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state.get() == State::Waiting
+    }
+
+    pub(crate) fn run(&self) {
+        if !self.is_waiting() {
+            return;
+        }
+        self.state.set(State::Ran);
+        let action = self.action.borrow_mut().take();
+        match action {
+            Some(Action::Call(callback)) => callback(),
+            Some(Action::Wake(waker)) => waker.wake(),
+            None => {}
+        }
+    }
+
+    /// Returns true if it was this call that cancelled it.
+    pub(crate) fn cancel(&self) -> bool {
+        if !self.is_waiting() {
+            return false;
+        }
+        self.state.set(State::Cancelled);
+        let action = self.action.borrow_mut().take();
+        drop(action);
+        true
+    }
+
+    /// Has another waker woken in the place of the one given first.
+    pub(crate) fn renew_waker(&self, waker: &Waker) {
+        let known = self.action.borrow_mut().take();
+        let renewed = match known {
+            Some(Action::Wake(known)) if known.will_wake(waker) => known,
+            stale => {
+                drop(stale);
+                waker.clone()
+            }
+        };
+        *self.action.borrow_mut() = Some(Action::Wake(renewed));
+    }
+}

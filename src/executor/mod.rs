@@ -1,0 +1,393 @@
+//! The executor: the ready queue, and the tasks whose steps wait in it.
+//!
+//! Layer 2. Above: the event loop, which says when. Below: the reactor.
+//!
+//! ```text
+//!   call_soon ─► Handle ──────────────┐
+//!   due timer ─► Handle ──────────────┤
+//!   the poll ──► source is ready ─────┤        run_step: one at a time, then
+//!   Waker ─────► task is ready ───────┼─► ready queue ──► what acts at the end of a step
+//!     ▲  (this thread: no lock)       │        │
+//!     │                               │        ▼
+//!   another thread ──► Inbox ─────────┘   task table ──poll──► your future
+//! ```
+//!
+//! Always true:
+//! * there is one queue, first in, first out, and one place that runs what is in it;
+//! * a task is queued at most once, and never polled again after it ended;
+//! * no borrow of queue or table is alive while a future is polled or dropped (R3);
+//! * a panic ends the task or the callback it happened in, and nothing else (R10).
+//!
+//! asyncio: `BaseEventLoop._ready`, `Handle`, `Task`. asyncio's word "executor" means
+//! a pool of threads; that is `event_loop::threads` here.
+
+mod budget;
+mod handle;
+mod inbox;
+mod step_end;
+mod task;
+mod task_table;
+mod waker;
+
+pub(crate) use budget::{Budget, has_budget};
+pub use handle::Handle;
+pub(crate) use handle::HandleCell;
+pub(crate) use inbox::{Inbox, Message};
+pub(crate) use step_end::AtStepEnd;
+pub use task::{Task, TaskRef};
+pub(crate) use task_table::TaskId;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Context;
+
+use crate::error::{ExceptionContext, PanicPayload};
+use crate::reactor::{Direction, Reactor, SourceId};
+
+use step_end::StepEnd;
+use task::AnyTask;
+use task_table::TaskTable;
+
+/// One entry of the ready queue.
+pub(crate) enum Ready {
+    /// A callback of `call_soon`, or a timer that is due.
+    Call(Rc<HandleCell>),
+    /// A callback of the library's own, that nobody can cancel.
+    Event(Box<dyn FnOnce()>),
+    /// A task's next step.
+    Task(TaskId),
+    /// A source that the reactor found ready.
+    Source(SourceId, Direction),
+}
+
+/// The ready queue, the task table, and what happens at the end of a step.
+pub(crate) struct Executor {
+    ready: RefCell<VecDeque<Ready>>,
+    tasks: RefCell<TaskTable>,
+    step_end: StepEnd,
+    inbox: Arc<Inbox>,
+    reactor: Rc<Reactor>,
+    /// The task whose step runs now.
+    current: Cell<Option<TaskId>>,
+    /// A step runs now: what it writes leaves when it ends (D28).
+    in_step: Cell<bool>,
+    /// Nothing is queued and no task is taken any more.
+    closed: Cell<bool>,
+    /// What a task is reported as that panics while nobody awaits it.
+    orphan_message: Cell<&'static str>,
+    report: Box<dyn Fn(ExceptionContext)>,
+}
+
+/// What is reported of a panic that nobody awaits.
+const ORPHAN: &str = "Task exception was never retrieved";
+
+impl Executor {
+    /// Makes an executor that hands what nobody awaits to `report`.
+    pub(crate) fn new(
+        reactor: Rc<Reactor>,
+        inbox: Arc<Inbox>,
+        report: Box<dyn Fn(ExceptionContext)>,
+    ) -> Rc<Executor> {
+        Rc::new(Executor {
+            ready: RefCell::default(),
+            tasks: RefCell::default(),
+            step_end: StepEnd::default(),
+            inbox,
+            reactor,
+            current: Cell::new(None),
+            in_step: Cell::new(false),
+            closed: Cell::new(false),
+            orphan_message: Cell::new(ORPHAN),
+            report,
+        })
+    }
+
+    // ── the ready queue ─────────────────────────────────────────────────────────
+
+    /// Queues an entry behind all others. A closed executor drops it.
+    pub(crate) fn push(&self, ready: Ready) {
+        if self.closed.get() {
+            drop(ready);
+            return;
+        }
+        self.ready.borrow_mut().push_back(ready);
+    }
+
+    /// Returns how many entries are queued.
+    pub(crate) fn ready_len(&self) -> usize {
+        self.ready.borrow().len()
+    }
+
+    /// Takes the first entry out.
+    pub(crate) fn pop(&self) -> Option<Ready> {
+        self.ready.borrow_mut().pop_front()
+    }
+
+    /// Runs one entry, and then what acts at the end of a step. The one place that calls
+    /// callbacks and polls tasks.
+    pub(crate) fn run_step(&self, ready: Ready) {
+        let outer = self.in_step.replace(true);
+        match ready {
+            Ready::Task(id) => self.step_task(id),
+            Ready::Source(id, direction) => self.call_source(id, direction),
+            Ready::Call(handle) => self.call_handle(&handle),
+            Ready::Event(event) => self.contain("Exception in callback", None, event),
+        }
+        self.end_step();
+        self.in_step.set(outer);
+    }
+
+    /// Says whether a step runs, so that its end will come.
+    pub(crate) fn is_in_step(&self) -> bool {
+        self.in_step.get()
+    }
+
+    /// Has `acting` called when the running step ends. Called once for each time.
+    pub(crate) fn at_step_end(&self, acting: Rc<dyn AtStepEnd>) {
+        self.step_end.add(acting);
+    }
+
+    /// Calls what asked for the end of the step, and what that asks for again.
+    pub(crate) fn end_step(&self) {
+        while let Some(acting) = self.step_end.next() {
+            self.contain("Exception at the end of a step", None, || {
+                acting.at_step_end()
+            });
+        }
+    }
+
+    fn call_source(&self, id: SourceId, direction: Direction) {
+        let Some(source) = self.reactor.begin_dispatch(id, direction) else {
+            return;
+        };
+        self.contain(
+            "Exception in a source of events",
+            None,
+            || match direction {
+                Direction::Read => source.read_ready(),
+                Direction::Write => source.write_ready(),
+            },
+        );
+    }
+
+    fn call_handle(&self, handle: &HandleCell) {
+        let name = handle.name();
+        self.contain("Exception in callback", Some(name), || handle.run());
+    }
+
+    /// R10: calls `f`, and reports its panic instead of passing it on.
+    pub(crate) fn contain(
+        &self,
+        message: &'static str,
+        name: Option<&'static str>,
+        f: impl FnOnce(),
+    ) {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+            return;
+        };
+        let mut context = match name {
+            Some(name) => ExceptionContext::new(format!("{message} {name}"))
+                .handle(format_args!("Handle({name})")),
+            None => ExceptionContext::new(message),
+        };
+        context.exception = Some(PanicPayload::new(payload).to_string());
+        self.report(context);
+    }
+
+    /// Hands over what nobody awaits.
+    pub(crate) fn report(&self, context: ExceptionContext) {
+        (self.report)(context);
+    }
+
+    // ── tasks ───────────────────────────────────────────────────────────────────
+
+    /// Takes a future in and queues its first step.
+    ///
+    /// A closed executor drops the future, and the task is cancelled from the start.
+    pub(crate) fn spawn<F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let serial = self.tasks.borrow_mut().next_serial();
+        let task = Rc::new(task::TaskCell::new(future, serial, Rc::downgrade(self)));
+        if self.closed.get() {
+            task.cancel_now();
+            return Task::new(task);
+        }
+        let any: Rc<dyn AnyTask> = task.clone();
+        let id = self.tasks.borrow_mut().insert(any, &self.inbox);
+        task.set_id(id);
+        self.wake_task(id);
+        Task::new(task)
+    }
+
+    /// Queues a task's next step, unless it is queued already or has ended.
+    ///
+    /// Returns false if the table could not be looked at, for it is borrowed: then the
+    /// wake has to take the inbox.
+    pub(crate) fn wake_task(&self, id: TaskId) -> bool {
+        let Ok(mut tasks) = self.tasks.try_borrow_mut() else {
+            return false;
+        };
+        if !tasks.mark_queued(id) {
+            return true;
+        }
+        drop(tasks);
+        self.push(Ready::Task(id));
+        true
+    }
+
+    /// Has a task's future dropped at its next step. Returns false if it has ended.
+    pub(crate) fn cancel_task(&self, id: TaskId) -> bool {
+        if !self.tasks.borrow_mut().mark_cancelled(id) {
+            return false;
+        }
+        self.wake_task(id);
+        true
+    }
+
+    /// Cancels all tasks.
+    pub(crate) fn cancel_all(&self) {
+        let ids = self.tasks.borrow().ids();
+        for id in ids {
+            self.cancel_task(id);
+        }
+    }
+
+    /// Returns how many tasks have not ended.
+    pub(crate) fn task_count(&self) -> usize {
+        self.tasks.borrow().len()
+    }
+
+    /// Returns all tasks that have not ended, the oldest first.
+    pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
+        let tasks = self.tasks.borrow().all();
+        tasks.into_iter().map(TaskRef::new).collect()
+    }
+
+    /// Returns the task whose step runs.
+    pub(crate) fn current_task(&self) -> Option<TaskRef> {
+        let id = self.current.get()?;
+        let task = self.tasks.borrow().get(id)?;
+        Some(TaskRef::new(task))
+    }
+
+    /// Says what a panic is reported as that nobody awaits, from now on.
+    pub(crate) fn set_orphan_message(&self, message: &'static str) {
+        self.orphan_message.set(message);
+    }
+
+    fn report_orphan(&self, task: &str, panic: &PanicPayload) {
+        let message = self.orphan_message.get();
+        self.report(ExceptionContext::new(message).task(task).exception(panic));
+    }
+
+    fn step_task(&self, id: TaskId) {
+        // Out of the table for the time of the poll, the waker too (R3).
+        let Some(step) = self.tasks.borrow_mut().begin_step(id) else {
+            return;
+        };
+        let outer = self.current.replace(Some(id));
+        let budget = Budget::fresh();
+        let ended = if step.cancelled {
+            step.task.cancel_now();
+            true
+        } else {
+            step.task.poll(&mut Context::from_waker(&step.waker))
+        };
+        drop(budget);
+        self.current.set(outer);
+        let removed = self.tasks.borrow_mut().end_step(id, step.waker, ended);
+        drop(removed);
+        if ended {
+            self.contain("Exception at the end of a task", None, || {
+                step.task.finish()
+            });
+        }
+    }
+
+    // ── from other threads ──────────────────────────────────────────────────────
+
+    /// Queues what other threads sent, in the order they sent it.
+    pub(crate) fn collect_mail(&self) {
+        for message in self.inbox.collect() {
+            match message {
+                Message::Wake(id) => {
+                    self.tasks.borrow_mut().mail_collected(id);
+                    self.wake_task(id);
+                }
+                Message::Call(callback) => {
+                    // What was boxed to be sent is queued as it is.
+                    self.push(Ready::Event(callback));
+                }
+            }
+        }
+    }
+
+    // ── the end ─────────────────────────────────────────────────────────────────
+
+    /// Drops all callbacks and futures, one by one, with no borrow alive, and takes no
+    /// others from now on.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        while let Some(ready) = self.pop() {
+            self.contain("Exception while the loop was closed", None, || drop(ready));
+        }
+        loop {
+            let Some(task) = self.tasks.borrow_mut().take_any() else {
+                break;
+            };
+            task.cancel_now();
+            self.contain("Exception while the loop was closed", None, || {
+                task.finish()
+            });
+        }
+        self.end_step();
+    }
+}
+
+thread_local! {
+    /// The executor whose loop runs on this thread: how a waker finds out whether it
+    /// needs the inbox.
+    static LOCAL: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+}
+
+/// Makes an executor this thread's own for as long as the guard lives.
+pub(crate) struct Local {
+    outer: Option<Rc<Executor>>,
+}
+
+impl Local {
+    pub(crate) fn enter(executor: &Rc<Executor>) -> Local {
+        let outer = LOCAL.with(|local| local.replace(Some(executor.clone())));
+        Local { outer }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        let inner = LOCAL.with(|local| local.replace(self.outer.take()));
+        drop(inner);
+    }
+}
+
+/// Wakes a task of this thread's executor, if that is the one with this inbox.
+///
+/// False if it is another's, if a borrow is in the way, or if the thread ends.
+fn wake_locally(inbox: &Arc<Inbox>, id: TaskId) -> bool {
+    LOCAL
+        .try_with(|local| {
+            let Ok(local) = local.try_borrow() else {
+                return false;
+            };
+            match &*local {
+                Some(executor) if Arc::ptr_eq(&executor.inbox, inbox) => executor.wake_task(id),
+                _ => false,
+            }
+        })
+        .unwrap_or(false)
+}

@@ -1,0 +1,353 @@
+//! The task: a future that the executor polls, and the handle to await it by.
+//!
+//! ```text
+//!   create_task ──► TaskCell ──┬─► AnyTask ──► task table   (polls and cancels)
+//!                              └─► Join<T> ──► Task<T>      (awaits the outcome)
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use crate::error::{JoinError, PanicPayload};
+use crate::waiters::WaiterCell;
+
+use super::Executor;
+use super::task_table::TaskId;
+
+/// A running task; awaiting it gives what its future returns.
+///
+/// The loop holds a task until it ends, whether or not somebody holds this handle:
+/// dropping the handle detaches, it does not cancel.
+///
+/// # Errors
+/// Awaiting gives [`JoinError::Cancelled`] for a task that was cancelled or whose loop
+/// was closed, and [`JoinError::Panicked`] for one that panicked.
+///
+/// # Cancel safety
+/// Dropping the handle while it is awaited detaches the task.
+///
+/// # asyncio
+/// `asyncio.Task`. Cancelling drops the future at its next step; it can't be caught and
+/// suppressed, so there is no `uncancel` (D3). A task is held strongly (D2).
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::{create_task, run};
+///
+/// # fn main() -> io::Result<()> {
+/// let sum = run(async {
+///     let task = create_task(async { 20 + 22 });
+///     io::Result::Ok(task.await?)
+/// })?;
+/// assert_eq!(sum, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Task<T> {
+    join: Rc<dyn Join<T>>,
+}
+
+impl<T> Task<T> {
+    pub(super) fn new(join: Rc<dyn Join<T>>) -> Task<T> {
+        Task { join }
+    }
+
+    /// Asks for the task to be dropped at its next step, and says whether it was still
+    /// running.
+    ///
+    /// Cancelling wins over a wake that is on its way. A task that cancels itself is
+    /// dropped at its next suspension.
+    ///
+    /// # asyncio
+    /// `Task.cancel`, without a message.
+    pub fn cancel(&self) -> bool {
+        self.join.cancel()
+    }
+
+    /// Says whether the task ended, in whatever way.
+    ///
+    /// # asyncio
+    /// `Task.done`.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.join.ended() != Ended::Not
+    }
+
+    /// Says whether the task was cancelled.
+    ///
+    /// # asyncio
+    /// `Task.cancelled`.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.join.ended() == Ended::Cancelled
+    }
+
+    /// Returns the task's name: `Task-N`, counted per loop, unless one was set.
+    ///
+    /// # asyncio
+    /// `Task.get_name`.
+    #[must_use]
+    pub fn get_name(&self) -> String {
+        self.join.name()
+    }
+
+    /// Gives the task another name.
+    ///
+    /// # asyncio
+    /// `Task.set_name`.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.join.set_name(name.into());
+    }
+}
+
+/// Panics if it is polled again after it gave the outcome, as any future may.
+impl<T> Future for Task<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.join.poll_outcome(cx)
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.join.detach();
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({}, {:?})", self.join.name(), self.join.ended())
+    }
+}
+
+/// A task without its result: what [`current_task`](crate::current_task) and
+/// [`all_tasks`](crate::all_tasks) return.
+///
+/// # asyncio
+/// The `Task` objects that the functions of the same names return.
+#[derive(Clone)]
+pub struct TaskRef(Rc<dyn AnyTask>);
+
+impl TaskRef {
+    pub(super) fn new(task: Rc<dyn AnyTask>) -> TaskRef {
+        TaskRef(task)
+    }
+
+    /// Does what [`Task::cancel`] does.
+    pub fn cancel(&self) -> bool {
+        self.0.cancel()
+    }
+
+    /// Says whether the task ended, in whatever way.
+    #[must_use]
+    pub fn done(&self) -> bool {
+        self.0.ended() != Ended::Not
+    }
+
+    /// Returns the task's name.
+    #[must_use]
+    pub fn get_name(&self) -> String {
+        self.0.name()
+    }
+
+    /// Gives the task another name.
+    pub fn set_name(&self, name: impl Into<String>) {
+        self.0.set_name(name.into());
+    }
+}
+
+impl fmt::Debug for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Task({}, {:?})", self.0.name(), self.0.ended())
+    }
+}
+
+/// How a task ended, if it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Not,
+    Finished,
+    Cancelled,
+    Panicked,
+}
+
+/// What the table and a [`TaskRef`] see of a task, whatever it returns.
+pub(super) trait AnyTask {
+    /// Polls the future once, and says whether the task ended.
+    fn poll(&self, cx: &mut Context<'_>) -> bool;
+    /// Drops the future instead of polling it: the task ended as cancelled.
+    fn cancel_now(&self);
+    /// The task ended and left the table: wakes whoever awaits it.
+    fn finish(&self);
+    fn cancel(&self) -> bool;
+    fn ended(&self) -> Ended;
+    fn serial(&self) -> u64;
+    fn name(&self) -> String;
+    fn set_name(&self, name: String);
+}
+
+/// What a [`Task<T>`] sees of a task, whatever its future is.
+pub(super) trait Join<T>: AnyTask {
+    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
+    fn detach(&self);
+}
+
+/// A task: its future while it runs, its outcome afterwards.
+pub(super) struct TaskCell<F: Future> {
+    stage: RefCell<Stage<F>>,
+    ended: Cell<Ended>,
+    waiter: WaiterCell,
+    detached: Cell<bool>,
+    id: Cell<Option<TaskId>>,
+    serial: u64,
+    name: RefCell<Option<String>>,
+    executor: Weak<Executor>,
+}
+
+enum Stage<F: Future> {
+    Runs(Pin<Box<F>>),
+    Ended(Result<F::Output, JoinError>),
+    /// The future is being polled or dropped, or the outcome was taken.
+    Taken,
+}
+
+impl<F: Future> TaskCell<F> {
+    pub(super) fn new(future: F, serial: u64, executor: Weak<Executor>) -> TaskCell<F> {
+        TaskCell {
+            stage: RefCell::new(Stage::Runs(Box::pin(future))),
+            ended: Cell::new(Ended::Not),
+            waiter: WaiterCell::default(),
+            detached: Cell::new(false),
+            id: Cell::new(None),
+            serial,
+            name: RefCell::new(None),
+            executor,
+        }
+    }
+
+    pub(super) fn set_id(&self, id: TaskId) {
+        self.id.set(Some(id));
+    }
+
+    /// R3: out of the cell, so that no borrow is alive while it is used or dropped.
+    fn take(&self) -> Stage<F> {
+        self.stage.replace(Stage::Taken)
+    }
+
+    /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
+    fn end(&self, future: Pin<Box<F>>, outcome: Result<F::Output, JoinError>) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => outcome,
+            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
+        };
+        self.ended.set(match &outcome {
+            Ok(_) => Ended::Finished,
+            Err(JoinError::Cancelled) => Ended::Cancelled,
+            Err(JoinError::Panicked(_)) => Ended::Panicked,
+        });
+        self.stage.replace(Stage::Ended(outcome));
+    }
+
+    /// Reports a panic that nobody will be told by awaiting the task.
+    fn report_if_orphaned(&self) {
+        if self.ended.get() != Ended::Panicked {
+            return;
+        }
+        let outcome = self.take();
+        let executor = self.executor.upgrade();
+        if let (Stage::Ended(Err(JoinError::Panicked(panic))), Some(executor)) = (outcome, executor)
+        {
+            executor.report_orphan(&self.name(), &panic);
+        }
+    }
+}
+
+impl<F: Future> AnyTask for TaskCell<F> {
+    fn poll(&self, cx: &mut Context<'_>) -> bool {
+        let Stage::Runs(mut future) = self.take() else {
+            return true; // ended while it was polled, by a loop that closed
+        };
+        // R10: a panic ends this task and nothing else.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => {
+                self.stage.replace(Stage::Runs(future));
+                return false;
+            }
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
+        };
+        self.end(future, outcome);
+        true
+    }
+
+    fn cancel_now(&self) {
+        if let Stage::Runs(future) = self.take() {
+            self.end(future, Err(JoinError::Cancelled));
+        }
+    }
+
+    fn finish(&self) {
+        if self.detached.get() {
+            self.report_if_orphaned();
+            drop(self.take()); // the output, which nobody will take
+        }
+        self.waiter.wake();
+    }
+
+    fn cancel(&self) -> bool {
+        match (self.id.get(), self.executor.upgrade()) {
+            (Some(id), Some(executor)) => executor.cancel_task(id),
+            _ => false,
+        }
+    }
+
+    fn ended(&self) -> Ended {
+        self.ended.get()
+    }
+
+    fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    fn name(&self) -> String {
+        match &*self.name.borrow() {
+            Some(name) => name.clone(),
+            None => format!("Task-{}", self.serial),
+        }
+    }
+
+    fn set_name(&self, name: String) {
+        self.name.replace(Some(name));
+    }
+}
+
+impl<F: Future> Join<F::Output> for TaskCell<F> {
+    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
+        if self.ended.get() == Ended::Not {
+            self.waiter.register(cx.waker());
+            return Poll::Pending;
+        }
+        match self.take() {
+            Stage::Ended(outcome) => Poll::Ready(outcome),
+            Stage::Runs(_) | Stage::Taken => {
+                panic!("a task was awaited again after it had given its outcome")
+            }
+        }
+    }
+
+    fn detach(&self) {
+        self.detached.set(true);
+        self.waiter.clear();
+        self.report_if_orphaned();
+        // The output, if there is one, goes with the handle.
+        if self.ended.get() != Ended::Not {
+            drop(self.take());
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The waker: what a future keeps to say that its task should be polled again.
+//!
+//! A `Waker` must be `Send`; our futures aren't. So a waker carries the task's id, and
+//! the task table has the rest. Woken on the loop's own thread, it queues the task: no
+//! lock, no system call. Woken on another, it takes the inbox.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
+
+use super::inbox::{Inbox, Message};
+use super::task_table::TaskId;
+use super::wake_locally;
+
+/// What a task's wakers share.
+pub(super) struct TaskWaker {
+    id: TaskId,
+    inbox: Arc<Inbox>,
+    /// A wake is in the inbox: another one would say the same.
+    ///
+    /// Set by whoever sends one, cleared when the loop collects it.
+    mailed: AtomicBool,
+}
+
+impl TaskWaker {
+    pub(super) fn new(id: TaskId, inbox: Arc<Inbox>) -> TaskWaker {
+        TaskWaker {
+            id,
+            inbox,
+            mailed: AtomicBool::new(false),
+        }
+    }
+
+    /// Serves another task, once nobody else holds it.
+    pub(super) fn reuse(&mut self, id: TaskId) {
+        self.id = id;
+        *self.mailed.get_mut() = false;
+    }
+
+    /// The inbox was emptied. A wake from now on sends another message.
+    pub(super) fn mail_collected(&self) {
+        self.mailed.store(false, Ordering::SeqCst);
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if wake_locally(&self.inbox, self.id) {
+            return;
+        }
+        if !self.mailed.swap(true, Ordering::SeqCst) {
+            // A closed loop polls nobody any more: nothing is lost.
+            let _ = self.inbox.send(Message::Wake(self.id));
+        }
+    }
+}
