@@ -28,8 +28,16 @@ mod event_loop; //  one turn after another; timers, handles, threads, run
 // Layer 4a
 mod task; //        spawn, yield, futures
 mod time; //        sleep, timeout
+// Layer 4b
+mod contract; //    the traits Transport and Protocol
+// Layer 5
+mod transports; //  sockets that call protocols
 
 pub use clock::Clock;
+pub use contract::{
+    Address, AfterEof, BufferedProtocol, ExtraInfoKey, ExtraInfoRequest, PeerName, Protocol,
+    ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
+};
 pub use error::{
     Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
     LoopError, PanicPayload, ReadError, TimedOut,
@@ -41,3 +49,4 @@ pub use event_loop::{
 pub use executor::{Handle, Task, TaskRef};
 pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
 pub use time::{Sleep, sleep, timeout, timeout_at};
+pub use transports::memory_transport_pair;

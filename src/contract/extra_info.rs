@@ -1,0 +1,188 @@
+//! Extra information: what a transport knows of itself beyond reading and writing.
+//!
+//! ```text
+//!   get_extra_info(PeerName) ──► ExtraInfoRequest ──► the transport answers, or not
+//!          the key carries the type of the answer: Option<Address>
+//! ```
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+/// A question to a transport, whose type fixes the type of the answer.
+///
+/// A transport of your own may define further keys.
+///
+/// # asyncio
+/// The strings that `get_extra_info` takes.
+///
+/// # Examples
+/// ```
+/// use millstream::ExtraInfoKey;
+///
+/// /// The number under which a vehicle's bus knows the peer.
+/// struct BusAddress;
+///
+/// impl ExtraInfoKey for BusAddress {
+///     type Value = u32;
+///     const NAME: &'static str = "bus_address";
+/// }
+/// ```
+pub trait ExtraInfoKey: 'static {
+    /// The type of the answer.
+    type Value: 'static;
+
+    /// The key's name, which is asyncio's where it has one.
+    const NAME: &'static str;
+}
+
+/// Asks for the peer's address: `peername`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerName;
+
+impl ExtraInfoKey for PeerName {
+    type Value = Address;
+    const NAME: &'static str = "peername";
+}
+
+/// Asks for our own address: `sockname`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SockName;
+
+impl ExtraInfoKey for SockName {
+    type Value = Address;
+    const NAME: &'static str = "sockname";
+}
+
+/// Asks for the socket: `socket`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket;
+
+impl ExtraInfoKey for Socket {
+    type Value = SocketInfo;
+    const NAME: &'static str = "socket";
+}
+
+/// What is told of a transport's socket.
+///
+/// The descriptor is the transport's: it is good until the connection is lost, and not
+/// to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketInfo {
+    /// The descriptor.
+    pub fd: RawFd,
+}
+
+impl SocketInfo {
+    /// Describes a socket by its descriptor.
+    #[must_use]
+    pub fn new(fd: RawFd) -> SocketInfo {
+        SocketInfo { fd }
+    }
+}
+
+/// The address of one end of a connection.
+///
+/// # asyncio
+/// The tuple, string or bytes that `getsockname` and `getpeername` return.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// An internet address and port.
+    Inet(SocketAddr),
+    /// The path of a Unix-domain socket.
+    Unix(PathBuf),
+    /// The name of a Unix-domain socket in Linux's abstract namespace, without the NUL
+    /// byte that leads it.
+    UnixAbstract(Vec<u8>),
+    /// A Unix-domain socket without a name, as most clients have.
+    Unnamed,
+}
+
+impl Address {
+    /// Returns the internet address, if it is one.
+    #[must_use]
+    pub fn as_inet(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Inet(address) => Some(*address),
+            _ => None,
+        }
+    }
+
+    /// Returns the path, if it is that of a Unix-domain socket.
+    #[must_use]
+    pub fn as_path(&self) -> Option<&Path> {
+        match self {
+            Address::Unix(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Returns the port, if it is an internet address.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.as_inet().map(|address| address.port())
+    }
+}
+
+impl From<SocketAddr> for Address {
+    fn from(address: SocketAddr) -> Self {
+        Address::Inet(address)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Inet(address) => address.fmt(f),
+            Address::Unix(path) => path.display().fmt(f),
+            Address::UnixAbstract(name) => write!(f, "@{}", name.escape_ascii()),
+            Address::Unnamed => f.write_str("unnamed"),
+        }
+    }
+}
+
+/// A question on its way to a transport: see [`Transport::answer`](crate::Transport::answer).
+pub struct ExtraInfoRequest<'a> {
+    key: TypeId,
+    name: &'static str,
+    /// Invariant: an `Option<K::Value>`, where `K` is the type that `key` identifies.
+    answer: &'a mut dyn Any,
+}
+
+impl ExtraInfoRequest<'_> {
+    /// Asks `transport` a question, and returns its answer.
+    pub(super) fn ask<K: ExtraInfoKey>(
+        answering: impl FnOnce(&mut ExtraInfoRequest<'_>),
+    ) -> Option<K::Value> {
+        let mut answer: Option<K::Value> = None;
+        answering(&mut ExtraInfoRequest {
+            key: TypeId::of::<K>(),
+            name: K::NAME,
+            answer: &mut answer,
+        });
+        answer
+    }
+
+    /// Answers, if it was `K` that was asked for; otherwise `value` is not called.
+    pub fn answer<K: ExtraInfoKey>(
+        &mut self,
+        value: impl FnOnce() -> Option<K::Value>,
+    ) -> &mut Self {
+        if self.key == TypeId::of::<K>() {
+            if let Some(answer) = self.answer.downcast_mut::<Option<K::Value>>() {
+                *answer = value();
+            }
+        }
+        self
+    }
+}
+
+impl fmt::Debug for ExtraInfoRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ExtraInfoRequest({})", self.name)
+    }
+}

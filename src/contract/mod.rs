@@ -1,0 +1,31 @@
+//! The contract: what a transport offers, and what a protocol is told.
+//!
+//! Layer 4b. Above: transports implement one half, streams the other. Below: nothing
+//! but the words for addresses and errors.
+//!
+//! ```text
+//!                   write, pause_reading, close, …
+//!     Protocol ───────────────────────────────────────► Transport
+//!        ▲                                                  │
+//!        └── connection_made, data_received, eof_received, ─┘
+//!            pause_writing, resume_writing, connection_lost
+//! ```
+//!
+//! Always true, of each connection, with PW and RW anywhere between CM and CL:
+//!
+//! ```text
+//!   CM [DR]* [ER]? CL        PW and RW strictly alternate, PW first
+//! ```
+//!
+//! asyncio: `asyncio.Transport`, `asyncio.Protocol`. The two traits name each other, as
+//! the two classes do.
+
+mod extra_info;
+mod protocol;
+mod transport;
+
+pub use extra_info::{
+    Address, ExtraInfoKey, ExtraInfoRequest, PeerName, SockName, Socket, SocketInfo,
+};
+pub use protocol::{AfterEof, BufferedProtocol, Protocol, ReadInto};
+pub use transport::{Transport, WriteLimitsError, WritePolicy};

@@ -1,0 +1,393 @@
+//! The state of a connection: what was written, what is paused, how it ends.
+//!
+//! A machine without I/O. It is asked, it answers what must be done, and it is told how
+//! that went; nothing in here sends, receives or calls. So each of its rules is tested
+//! without a socket.
+//!
+//! ```text
+//!   phase   Open ──close, bytes queued──► Closing ──all sent──► Lost
+//!             └──close, nothing queued────────────────────────────▲
+//!             └──abort, error──────────────────────────────────────┘
+//!   input   Flowing ◄──► Paused          ──► Ended (the peer's end was seen: D5)
+//!   output  Open ──write_eof──► Ending ──all sent──► Ended
+//!   sender  Nobody ◄─► StepEnd | NextTurn | Writable: who sends what is queued
+//! ```
+
+use std::io::IoSlice;
+
+use crate::buffer::{BufferPool, WriteBuffer};
+use crate::contract::{WriteLimitsError, WritePolicy};
+
+/// Bytes above which writing is paused, unless set.
+const HIGH_WATER: usize = 64 * 1024;
+
+/// Bytes from which a write leaves at once, together with what is queued (D28).
+///
+/// 4 KiB: from there on copying costs more than the system call that waiting might spare.
+const LARGE_WRITE: usize = 4 * 1024;
+
+/// Writes to a lost connection from which on each is warned of. asyncio's number.
+const DROPPED_WRITES_WARNED: u32 = 5;
+
+/// What was called after `write_eof`.
+const WRITE_AFTER_EOF: &str = "Cannot call write() after write_eof()";
+const WRITELINES_AFTER_EOF: &str = "Cannot call writelines() after write_eof()";
+
+/// All that is known of a connection, but for its socket and its protocol.
+pub(crate) struct ConnectionState {
+    phase: Phase,
+    input: Input,
+    output: Output,
+    sender: Sender,
+    /// What was written and not sent.
+    ///
+    /// Invariant: empty if and only if `sender` is `Nobody`.
+    buffer: WriteBuffer,
+    high: usize,
+    low: usize,
+    /// What is true: the buffer grew above `high`, and has not shrunk to `low` since.
+    /// What the protocol was told, its cell knows (R4).
+    writing_paused: bool,
+    policy: WritePolicy,
+    dropped_writes: u32,
+    misuse: Option<&'static str>,
+    discarded: bool,
+}
+
+/// How far the connection is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// `close` was called, and bytes are still to be sent.
+    Closing,
+    /// `connection_lost` is queued or over.
+    Lost,
+}
+
+/// What becomes of bytes that come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Input {
+    Flowing,
+    Paused,
+    /// The peer's end was seen; it is told once (D5).
+    Ended,
+}
+
+/// Whether the peer was told that no more comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Open,
+    /// `write_eof` was called, and bytes are still to be sent.
+    Ending,
+    Ended,
+}
+
+/// Who will send what is queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    Nobody,
+    /// The end of the running step (D28).
+    StepEnd,
+    /// The next turn, since a part was not even offered and no edge will come (R6).
+    NextTurn,
+    /// The poller's next edge: the kernel took less than it was offered.
+    Writable,
+}
+
+/// What is to be done with a write.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Admission {
+    /// There is nothing in it.
+    Empty,
+    /// It comes too late; from the fifth time on with a warning.
+    Dropped { warn: bool },
+    /// It comes after `write_eof` (D27).
+    Misused(&'static str),
+    /// It is to be queued, and the transport's entry in the list of the step's end made.
+    QueueForStepEnd,
+    /// It is to be queued; somebody will send it.
+    Queue,
+    /// It is to be sent now, behind what is queued.
+    SendNow,
+}
+
+/// What is to be done after a send, or when something was asked for.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Next {
+    Nothing,
+    /// Have the poller watch for room.
+    AwaitWritable,
+    /// Try again in the next turn.
+    SendNextTurn,
+    /// All is sent, and the peer is to be told that no more comes.
+    ShutDownWriting,
+    /// All is sent, and the connection is over.
+    Lose,
+}
+
+/// What the piece of a write that was called is, for the misuse message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Call {
+    Write,
+    WriteLines,
+}
+
+impl ConnectionState {
+    pub(crate) fn new() -> ConnectionState {
+        ConnectionState {
+            phase: Phase::Open,
+            input: Input::Flowing,
+            output: Output::Open,
+            sender: Sender::Nobody,
+            buffer: WriteBuffer::default(),
+            high: HIGH_WATER,
+            low: HIGH_WATER / 4,
+            writing_paused: false,
+            policy: WritePolicy::default(),
+            dropped_writes: 0,
+            misuse: None,
+            discarded: false,
+        }
+    }
+
+    // ── writing ─────────────────────────────────────────────────────────────────
+
+    /// Says what is to be done with a write of `len` bytes.
+    pub(crate) fn admit(&mut self, call: Call, len: usize, in_step: bool) -> Admission {
+        if self.output != Output::Open {
+            let misuse = match call {
+                Call::Write => WRITE_AFTER_EOF,
+                Call::WriteLines => WRITELINES_AFTER_EOF,
+            };
+            self.misuse.get_or_insert(misuse);
+            return Admission::Misused(misuse);
+        }
+        if len == 0 {
+            return Admission::Empty;
+        }
+        if self.phase != Phase::Open {
+            self.dropped_writes = self.dropped_writes.saturating_add(1);
+            let warn = self.dropped_writes >= DROPPED_WRITES_WARNED;
+            return Admission::Dropped { warn };
+        }
+        let passes_the_mark = self.buffer.len().saturating_add(len) > self.high;
+        let immediate = !in_step || self.policy == WritePolicy::Immediate;
+        match self.sender {
+            Sender::Writable => Admission::Queue,
+            _ if immediate || passes_the_mark || len >= LARGE_WRITE => Admission::SendNow,
+            Sender::Nobody => Admission::QueueForStepEnd,
+            Sender::StepEnd | Sender::NextTurn => Admission::Queue,
+        }
+    }
+
+    /// Queues bytes that were admitted.
+    pub(crate) fn queue(&mut self, bytes: &[u8], pool: &BufferPool) {
+        self.buffer.push(bytes, pool);
+        self.grew();
+    }
+
+    /// Queues bytes that were admitted, without copying them.
+    pub(crate) fn queue_owned(&mut self, bytes: Vec<u8>) {
+        self.buffer.push_owned(bytes);
+        self.grew();
+    }
+
+    /// The end of the step will send what is queued.
+    pub(crate) fn send_at_step_end(&mut self) {
+        if self.sender == Sender::Nobody {
+            self.sender = Sender::StepEnd;
+        }
+    }
+
+    /// Says whether a send is worth trying: something is queued, and nobody waits for
+    /// room in the kernel.
+    pub(crate) fn wants_to_send(&self) -> bool {
+        matches!(self.sender, Sender::StepEnd | Sender::NextTurn)
+    }
+
+    /// The poller says that there is room. Returns true if something waits for it.
+    pub(crate) fn became_writable(&mut self) -> bool {
+        if self.phase == Phase::Lost || self.buffer.is_empty() {
+            return false;
+        }
+        self.sender = Sender::NextTurn;
+        true
+    }
+
+    /// How many chunks are queued.
+    pub(crate) fn queued_chunks(&self) -> usize {
+        self.buffer.chunks()
+    }
+
+    /// Fills in what a send is to offer, and returns how many slices that are.
+    pub(crate) fn fill_offer<'a>(&'a self, offer: &mut [IoSlice<'a>]) -> usize {
+        self.buffer.fill_offer(offer)
+    }
+
+    /// Takes in that the kernel took `taken` bytes of what is queued.
+    pub(crate) fn sent(&mut self, taken: usize, pool: &BufferPool) {
+        self.buffer.advance(taken, pool);
+        if self.buffer.len() <= self.low {
+            self.writing_paused = false;
+        }
+    }
+
+    /// Says what follows a send, once what it left was queued.
+    ///
+    /// `blocked`: the kernel took less than it was offered, so an edge will come. What
+    /// was left out of the offer makes no edge: the next turn sends it (R6).
+    pub(crate) fn after_send(&mut self, blocked: bool) -> Next {
+        if self.buffer.is_empty() {
+            self.sender = Sender::Nobody;
+            self.all_sent()
+        } else if blocked {
+            self.sender = Sender::Writable;
+            Next::AwaitWritable
+        } else {
+            self.sender = Sender::NextTurn;
+            Next::SendNextTurn
+        }
+    }
+
+    /// Says whether an empty write buffer still has something to bring about.
+    fn all_sent(&mut self) -> Next {
+        match (self.phase, self.output) {
+            (Phase::Closing, _) => {
+                self.phase = Phase::Lost;
+                Next::Lose
+            }
+            (Phase::Open, Output::Ending) => {
+                self.output = Output::Ended;
+                Next::ShutDownWriting
+            }
+            _ => Next::Nothing,
+        }
+    }
+
+    fn grew(&mut self) {
+        if self.buffer.len() > self.high {
+            self.writing_paused = true;
+        }
+    }
+
+    /// Says whether the protocol is to write no more.
+    pub(crate) fn is_writing_paused(&self) -> bool {
+        self.writing_paused
+    }
+
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
+    pub(crate) fn write_limits(&self) -> (usize, usize) {
+        (self.low, self.high)
+    }
+
+    /// Sets the marks. A lower high mark may pause writing; a higher one does not resume
+    /// it: the next flush does.
+    pub(crate) fn set_write_limits(
+        &mut self,
+        high: Option<usize>,
+        low: Option<usize>,
+    ) -> Result<(), WriteLimitsError> {
+        let high = high.unwrap_or_else(|| match low {
+            Some(low) => low.saturating_mul(4),
+            None => HIGH_WATER,
+        });
+        let low = low.unwrap_or(high / 4);
+        if high < low {
+            return Err(WriteLimitsError { high, low });
+        }
+        self.high = high;
+        self.low = low;
+        self.grew();
+        Ok(())
+    }
+
+    pub(crate) fn set_write_policy(&mut self, policy: WritePolicy) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn misuse(&self) -> Option<&'static str> {
+        self.misuse
+    }
+
+    pub(crate) fn has_discarded(&self) -> bool {
+        self.discarded
+    }
+
+    /// No more will be written. Without effect on a connection that is closing.
+    pub(crate) fn end_output(&mut self) -> Next {
+        if self.phase != Phase::Open || self.output != Output::Open {
+            return Next::Nothing;
+        }
+        self.output = Output::Ending;
+        if self.buffer.is_empty() {
+            self.all_sent()
+        } else {
+            Next::Nothing
+        }
+    }
+
+    // ── reading ─────────────────────────────────────────────────────────────────
+
+    pub(crate) fn is_reading(&self) -> bool {
+        self.phase == Phase::Open && self.input == Input::Flowing
+    }
+
+    pub(crate) fn pause_reading(&mut self) {
+        if self.is_reading() {
+            self.input = Input::Paused;
+        }
+    }
+
+    /// Returns true if reading was paused and no longer is.
+    pub(crate) fn resume_reading(&mut self) -> bool {
+        let resumed = self.phase == Phase::Open && self.input == Input::Paused;
+        if resumed {
+            self.input = Input::Flowing;
+        }
+        resumed
+    }
+
+    /// The peer's end was seen (D5): it is told once, and nothing is read after it.
+    pub(crate) fn end_input(&mut self) {
+        self.input = Input::Ended;
+    }
+
+    // ── ending ──────────────────────────────────────────────────────────────────
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.phase == Phase::Lost
+    }
+
+    /// Closes, when all is sent.
+    pub(crate) fn close(&mut self) -> Next {
+        if self.phase != Phase::Open {
+            return Next::Nothing;
+        }
+        self.phase = Phase::Closing;
+        if self.buffer.is_empty() {
+            self.all_sent()
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// Closes at once. Returns false if the connection is lost already.
+    pub(crate) fn force_close(&mut self) -> bool {
+        if self.phase == Phase::Lost {
+            return false;
+        }
+        self.discarded |= self.buffer.clear() > 0;
+        self.sender = Sender::Nobody;
+        self.phase = Phase::Lost;
+        true
+    }
+}

@@ -1,0 +1,31 @@
+//! The transports: connections that call protocols.
+//!
+//! Layer 5. Above: TLS, streams, servers. Below: the event loop and the contract.
+//!
+//! ```text
+//!        write, close, pause_reading                 data_received, connection_lost
+//!   ───────────────► StreamTransport ◄──────────────► ProtocolCell ──► Box<dyn Protocol>
+//!                      │         ▲                    (calls it, never twice at once: R4)
+//!       what to do? ◄──┤         │ read_ready, write_ready
+//!   ConnectionState    │         │
+//!   (does no I/O)      ▼         │
+//!                   ByteSocket ─ reactor
+//!                   TCP, Unix, in-memory
+//! ```
+//!
+//! Always true:
+//! * `ConnectionState` decides and calls nobody; `StreamTransport` does what it decided,
+//!   with no borrow of it alive (R3);
+//! * after `connection_lost` a transport is hollow: no socket, no protocol (R1).
+//!
+//! asyncio: `_SelectorSocketTransport`.
+
+mod connection_state;
+mod memory;
+mod protocol_cell;
+mod socket;
+mod stream_transport;
+
+pub use memory::memory_transport_pair;
+pub(crate) use socket::{Socket, unix_address};
+pub(crate) use stream_transport::{Opening, StreamTransport};

@@ -1,0 +1,192 @@
+//! The protocol cell: where a transport keeps its protocol, and the one place that calls it.
+//!
+//! An essay, for re-entrancy is the bug class of this design space.
+//!
+//! **The trap.** A transport calls `data_received`. The protocol answers with `write`,
+//! the write buffer passes its mark, and the transport should call `pause_writing`. But
+//! the protocol is in the middle of `data_received`, with `&mut self`: Rust forbids to
+//! call it again, a `RefCell` would panic, and asyncio, where it is possible, calls it in
+//! a state that its author never thought of. The same happens when the callback closes
+//! the transport, replaces the protocol, or drops what it was given.
+//!
+//! **What can become due during a call.** `connection_lost` always comes from the ready
+//! queue (R5). Data and the end come from the reactor, one step at a time. Only pausing
+//! and resuming of writing are due at once, in the middle of whatever runs.
+//!
+//! **So the cell keeps two things apart**: what is true, which the connection's state
+//! knows, and what the protocol was told, which the cell remembers. One function,
+//! [`ProtocolCell::reconcile`], makes them agree, whenever no call is in progress: after
+//! each call, and after each change from outside a call. If writing was paused and
+//! resumed while the protocol was busy, it is told neither. The calls alternate, for the
+//! cell tells only what differs from what it told.
+//!
+//! **During a call the cell is empty**: the protocol is on the stack of the call. One that
+//! `set_protocol` brings meanwhile is put aside, has been told nothing, and takes the
+//! place when the call returns. The old one is dropped then, with no borrow alive (R3).
+//!
+//! **A panic** is caught here (R10), since `pause_writing` also runs inside a coroutine's
+//! `write`, which must not be unwound by it. The protocol goes back into its cell all the
+//! same: `connection_lost` is still owed to it (R5).
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+use crate::contract::{Protocol, Transport};
+use crate::error::{ConnError, PanicPayload};
+
+/// A protocol, and what it was told.
+pub(crate) struct ProtocolCell {
+    place: RefCell<Place>,
+    told: Cell<Told>,
+}
+
+enum Place {
+    Holds(Box<dyn Protocol>),
+    /// A call is in progress; the protocol is on its stack.
+    Calling,
+    /// A call is in progress, and this one takes over when it returns.
+    CallingWith(Box<dyn Protocol>),
+    /// The connection is lost, or the loop closed.
+    Empty,
+}
+
+/// What the protocol was told last about writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Write,
+    Pause,
+}
+
+/// What a call of a protocol came to: `None` if there was none to call.
+pub(crate) type Called<R> = Result<Option<R>, ConnError>;
+
+impl ProtocolCell {
+    pub(crate) fn new(protocol: Box<dyn Protocol>) -> ProtocolCell {
+        ProtocolCell {
+            place: RefCell::new(Place::Holds(protocol)),
+            told: Cell::new(Told::Write),
+        }
+    }
+
+    /// Calls the protocol, with no borrow of the cell alive.
+    ///
+    /// The caller reconciles afterwards.
+    ///
+    /// # Errors
+    /// The panic of `name`, the callback, as an error of kind `Other`.
+    pub(crate) fn call<R>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&mut dyn Protocol) -> R,
+    ) -> Called<R> {
+        let Some(mut protocol) = self.take_out() else {
+            return Ok(None);
+        };
+        let result = catch_unwind(AssertUnwindSafe(|| call(&mut *protocol)));
+        self.put_back(protocol);
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(panic) => Err(panic_error(name, PanicPayload::new(panic))),
+        }
+    }
+
+    /// R4: tells the protocol what is true about writing, as long as that differs from
+    /// what it was told, unless a call is in progress.
+    ///
+    /// `paused` says what is true, which may change with each call; `None` says that the
+    /// connection is lost, and that nothing more is to be told. `report` takes the panics,
+    /// which are not fatal here.
+    pub(crate) fn reconcile(
+        &self,
+        transport: &Rc<dyn Transport>,
+        paused: impl Fn() -> Option<bool>,
+        report: impl Fn(&'static str, ConnError),
+    ) {
+        while matches!(*self.place.borrow(), Place::Holds(_)) {
+            let due = match paused() {
+                Some(true) => Told::Pause,
+                Some(false) => Told::Write,
+                None => return,
+            };
+            if due == self.told.get() {
+                return;
+            }
+            self.told.set(due);
+            let (failed, called) = match due {
+                Told::Pause => (
+                    "protocol.pause_writing() failed",
+                    self.call("pause_writing", |p| p.pause_writing(transport)),
+                ),
+                Told::Write => (
+                    "protocol.resume_writing() failed",
+                    self.call("resume_writing", |p| p.resume_writing(transport)),
+                ),
+            };
+            if let Err(error) = called {
+                report(failed, error);
+            }
+        }
+    }
+
+    /// Puts another protocol in, and returns the one to be dropped.
+    ///
+    /// The new one has been told nothing: the caller reconciles.
+    #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
+    pub(crate) fn set(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
+        self.told.set(Told::Write);
+        let mut place = self.place.borrow_mut();
+        let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
+            Place::Holds(old) => (Place::Holds(protocol), Some(old)),
+            Place::Calling => (Place::CallingWith(protocol), None),
+            Place::CallingWith(never_called) => (Place::CallingWith(protocol), Some(never_called)),
+            Place::Empty => (Place::Empty, Some(protocol)),
+        };
+        *place = now;
+        out
+    }
+
+    /// Takes the protocol out for good. `None` if there is none, or a call is in progress:
+    /// then the call drops it.
+    #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
+    pub(crate) fn retire(&self) -> Option<Box<dyn Protocol>> {
+        match self.place.replace(Place::Empty) {
+            Place::Holds(protocol) | Place::CallingWith(protocol) => Some(protocol),
+            Place::Calling | Place::Empty => None,
+        }
+    }
+
+    fn take_out(&self) -> Option<Box<dyn Protocol>> {
+        let mut place = self.place.borrow_mut();
+        match std::mem::replace(&mut *place, Place::Calling) {
+            Place::Holds(protocol) => Some(protocol),
+            busy_or_empty => {
+                *place = busy_or_empty;
+                None
+            }
+        }
+    }
+
+    fn put_back(&self, protocol: Box<dyn Protocol>) {
+        let mut place = self.place.borrow_mut();
+        let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
+            Place::Calling => (Place::Holds(protocol), None),
+            Place::CallingWith(successor) => (Place::Holds(successor), Some(protocol)),
+            // Retired during the call.
+            other => (other, Some(protocol)),
+        };
+        *place = now;
+        drop(place);
+        drop(out);
+    }
+}
+
+/// The error that a connection ends with when a callback of its protocol panicked.
+fn panic_error(name: &str, panic: PanicPayload) -> ConnError {
+    let text = match panic.message() {
+        Some(message) => format!("protocol.{name}() panicked: {message}"),
+        None => format!("protocol.{name}() panicked"),
+    };
+    ConnError::from(io::Error::other(text))
+}

@@ -1,0 +1,754 @@
+//! The stream transport: a socket, its state, its protocol, and who does what.
+//!
+//! ```text
+//!   read_ready ──► get_buffer ──► recv ──► data_received      ┐
+//!                                   └─0──► eof_received        ├ protocol
+//!   write ──► ConnectionState: now, at the step's end, later?  │
+//!               └──► send ──► what next? ──► follow            │
+//!   close, abort, error ──► queued: connection_lost, hollow    ┘
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll};
+
+use crate::contract::{
+    self, Address, AfterEof, ExtraInfoRequest, PeerName, Protocol, ReadInto, SockName, SocketInfo,
+    Transport, WriteLimitsError, WritePolicy,
+};
+use crate::error::{ConnError, ExceptionContext};
+use crate::event_loop::{LoopCore, LoopHandle, MAX_RECEIVE};
+use crate::executor::AtStepEnd;
+use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
+use crate::waiters::WakerSet;
+
+use super::connection_state::{Admission, Call, ConnectionState, Next};
+use super::protocol_cell::ProtocolCell;
+use super::socket::Socket;
+
+/// Pieces that one vectored send takes, at the most: the kernel's `IOV_MAX`.
+const MAX_PIECES: usize = 1024;
+
+/// Pieces up to which the vector for a send lies on the stack.
+///
+/// 16: small writes are joined, so there are rarely more than a few; 256 bytes of stack.
+const FEW_PIECES: usize = 16;
+
+/// A connection: TCP, Unix-domain, or in memory.
+pub(crate) struct StreamTransport {
+    me: Weak<StreamTransport>,
+    handle: LoopHandle,
+    id: Cell<SourceId>,
+    socket: RefCell<Socket>,
+    connection: RefCell<ConnectionState>,
+    protocol: ProtocolCell,
+    /// The end or the error that a `try_read` met: the next read delivers it.
+    seen_end: Cell<Option<io::Result<()>>>,
+    /// The protocol left the bytes that are there to a reader that pulls.
+    left_to_reader: Cell<bool>,
+    /// The poller was asked to watch for room to write (and is never asked to stop).
+    watches_writable: Cell<bool>,
+    flush_waiters: WakerSet,
+    on_detached: Cell<Option<Box<dyn FnOnce()>>>,
+    info: Info,
+}
+
+/// What stays known after the connection is lost.
+struct Info {
+    sock_name: Option<Address>,
+    peer_name: Option<Address>,
+    socket: Option<SocketInfo>,
+}
+
+/// What a transport is made of.
+pub(crate) struct Opening {
+    pub(crate) socket: Socket,
+    pub(crate) protocol: Box<dyn Protocol>,
+    /// The address that `accept` returned.
+    pub(crate) peer_name: Option<Address>,
+    /// Called when `connection_made` has returned and reading has started.
+    pub(crate) on_made: Option<Box<dyn FnOnce()>>,
+    /// Called when the connection was lost and its socket is closed.
+    pub(crate) on_detached: Option<Box<dyn FnOnce()>>,
+}
+
+impl StreamTransport {
+    /// Takes a connected socket over. What follows is queued: `connection_made`, then
+    /// the start of reading, then `on_made`.
+    pub(crate) fn open(handle: &LoopHandle, opening: Opening) -> io::Result<Rc<StreamTransport>> {
+        let Opening {
+            socket,
+            protocol,
+            peer_name,
+            on_made,
+            on_detached,
+        } = opening;
+        socket.set_nodelay();
+        let info = Info {
+            sock_name: socket.sock_name(),
+            peer_name: peer_name.or_else(|| socket.peer_name()),
+            socket: socket.fd().map(SocketInfo::new),
+        };
+        let transport = Rc::new_cyclic(|me| StreamTransport {
+            me: me.clone(),
+            handle: handle.clone(),
+            id: Cell::new(SourceId::NONE),
+            socket: RefCell::new(socket),
+            connection: RefCell::new(ConnectionState::new()),
+            protocol: ProtocolCell::new(protocol),
+            seen_end: Cell::new(None),
+            left_to_reader: Cell::new(false),
+            watches_writable: Cell::new(false),
+            flush_waiters: WakerSet::default(),
+            on_detached: Cell::new(on_detached),
+            info,
+        });
+        let owner = transport.clone();
+        let id = transport
+            .socket
+            .borrow_mut()
+            .register(handle.core(), owner)?;
+        transport.id.set(id);
+        let begun = transport.clone();
+        handle.soon(move || begun.begin(on_made));
+        Ok(transport)
+    }
+
+    /// R7: `connection_made` first; then what the poller collected meanwhile counts.
+    fn begin(&self, on_made: Option<Box<dyn FnOnce()>>) {
+        let Some(me) = self.me() else { return };
+        let made = self
+            .protocol
+            .call("connection_made", |p| p.connection_made(&me));
+        if let Err(error) = made {
+            // D8: asyncio leaves the connection open, and the peer waits for ever.
+            self.fatal(
+                error,
+                "Fatal error: protocol.connection_made() call failed.",
+            );
+        }
+        self.core().reactor.arm(self.id.get());
+        self.reconcile(&me);
+        if let Some(on_made) = on_made {
+            on_made();
+        }
+    }
+
+    fn core(&self) -> &Rc<LoopCore> {
+        self.handle.core()
+    }
+
+    /// `None` only while the last handle is being dropped.
+    fn me(&self) -> Option<Rc<dyn Transport>> {
+        let me: Rc<dyn Transport> = self.me.upgrade()?;
+        Some(me)
+    }
+
+    // ── reading ─────────────────────────────────────────────────────────────────
+
+    fn on_readable(&self) {
+        if !self.connection.borrow().is_reading() {
+            return; // R6: the bit stays set, and whoever resumes queues a read
+        }
+        let Some(me) = self.me() else { return };
+        match self.seen_end.take() {
+            Some(Ok(())) => self.on_eof(&me),
+            Some(Err(error)) => self.on_read_error(error),
+            None => self.receive(&me),
+        }
+        self.reconcile(&me);
+    }
+
+    fn receive(&self, me: &Rc<dyn Transport>) {
+        let place = self
+            .protocol
+            .call("get_buffer", |p| p.get_buffer(me, MAX_RECEIVE));
+        match place {
+            Ok(Some(ReadInto::Shared)) => self.receive_shared(me),
+            Ok(Some(ReadInto::Lent(buffer))) => self.receive_lent(me, buffer),
+            // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
+            Ok(Some(ReadInto::Later)) => self.left_to_reader.set(true),
+            Ok(None) => {}
+            Err(error) => self.fatal(error, "Fatal error: protocol.get_buffer() call failed."),
+        }
+    }
+
+    fn receive_shared(&self, me: &Rc<dyn Transport>) {
+        // `get_buffer` may have closed or paused.
+        if !self.connection.borrow().is_reading() {
+            return;
+        }
+        let mut buffer = self.core().take_receive_buffer();
+        let received = self.recv(&mut buffer);
+        if let Received::Bytes(n) = received {
+            let told = self
+                .protocol
+                .call("data_received", |p| p.data_received(me, &buffer[..n]));
+            self.core().put_receive_buffer(buffer);
+            self.after_delivery(told, "Fatal error: protocol.data_received() call failed.");
+        } else {
+            self.core().put_receive_buffer(buffer);
+            self.nothing_received(me, received);
+        }
+    }
+
+    fn receive_lent(&self, me: &Rc<dyn Transport>, mut buffer: Vec<u8>) {
+        if buffer.is_empty() {
+            let error = io::Error::other("get_buffer() returned an empty buffer");
+            self.fatal(
+                error.into(),
+                "Fatal error: protocol.get_buffer() call failed.",
+            );
+            return;
+        }
+        let received = if self.connection.borrow().is_reading() {
+            self.recv(&mut buffer)
+        } else {
+            Received::Nothing
+        };
+        if let Received::Bytes(n) = received {
+            let told = self
+                .protocol
+                .call("buffer_updated", |p| p.buffer_updated(me, buffer, n));
+            self.after_delivery(told, "Fatal error: protocol.buffer_updated() call failed.");
+            return;
+        }
+        // Also before the end and before an error is told (D9).
+        let told = self
+            .protocol
+            .call("buffer_unused", |p| p.buffer_unused(me, buffer));
+        match told {
+            Ok(_) => self.nothing_received(me, received),
+            Err(error) => self.fatal(error, "Fatal error: protocol.buffer_unused() call failed."),
+        }
+    }
+
+    fn after_delivery(&self, told: Result<Option<()>, ConnError>, failed: &'static str) {
+        match told {
+            Ok(_) => self.read_again_if_readable(),
+            Err(error) => self.fatal(error, failed),
+        }
+    }
+
+    fn nothing_received(&self, me: &Rc<dyn Transport>, received: Received) {
+        match received {
+            Received::Eof => self.on_eof(me),
+            Received::Failed(error) => self.on_read_error(error),
+            Received::Bytes(_) | Received::Nothing => self.read_again_if_readable(),
+        }
+    }
+
+    /// R9: one `recv` a turn. R6: while the bit is set, a read is queued.
+    fn read_again_if_readable(&self) {
+        let reactor = &self.core().reactor;
+        if self.connection.borrow().is_reading() && reactor.is_readable(self.id.get()) {
+            reactor.retain(self.id.get(), Direction::Read);
+        }
+    }
+
+    /// Receives once, and keeps the readable bit true (R6).
+    fn recv(&self, buffer: &mut [u8]) -> Received {
+        let offered = buffer.len();
+        let result = self.socket.borrow_mut().receive(buffer);
+        let (received, got) = match result {
+            Ok(0) => return Received::Eof,
+            Ok(n) => (Received::Bytes(n), Some(n)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => (Received::Nothing, None),
+                io::ErrorKind::Interrupted => return Received::Nothing,
+                _ => return Received::Failed(error),
+            },
+        };
+        self.core().reactor.after_read(self.id.get(), got, offered);
+        received
+    }
+
+    fn on_eof(&self, me: &Rc<dyn Transport>) {
+        self.connection.borrow_mut().end_input(); // D5
+        if self.handle.get_debug() {
+            log::debug!("{self:?} received EOF");
+        }
+        match self.protocol.call("eof_received", |p| p.eof_received(me)) {
+            Ok(Some(AfterEof::Close)) => self.close(),
+            Ok(Some(AfterEof::KeepOpen) | None) => {}
+            Err(error) => self.fatal(error, "Fatal error: protocol.eof_received() call failed."),
+        }
+    }
+
+    fn on_read_error(&self, error: io::Error) {
+        self.fatal(error.into(), "Fatal read error on socket transport");
+    }
+
+    // ── writing ─────────────────────────────────────────────────────────────────
+
+    /// Decides what becomes of a write. `None`: nothing more is to be done with it.
+    fn admit(&self, call: Call, len: usize) -> Option<Admission> {
+        let in_step = self.core().executor.is_in_step();
+        let admission = self.connection.borrow_mut().admit(call, len, in_step);
+        match admission {
+            Admission::Empty | Admission::Dropped { warn: false } => None,
+            Admission::Dropped { warn: true } => {
+                log::warn!("socket.send() raised exception.");
+                None
+            }
+            Admission::Misused(misuse) => {
+                log::warn!("{misuse}");
+                None
+            }
+            admitted => Some(admitted),
+        }
+    }
+
+    /// What was queued is in the hands of whoever sends it; the marks may be passed.
+    fn after_queueing(&self, admission: Admission) {
+        if admission == Admission::QueueForStepEnd {
+            self.connection.borrow_mut().send_at_step_end();
+            if let Some(me) = self.me.upgrade() {
+                self.core().executor.at_step_end(me);
+            }
+        }
+        if let Some(me) = self.me() {
+            self.reconcile(&me);
+        }
+    }
+
+    /// Sends what is queued, if that is worth trying.
+    fn flush_now(&self) {
+        if self.connection.borrow().wants_to_send() {
+            self.send_with(&[]);
+        }
+    }
+
+    /// Sends what is queued and `pieces` behind it, with one system call, and queues
+    /// what the kernel left of `pieces`.
+    fn send_with(&self, pieces: &[IoSlice<'_>]) {
+        let sent = self.send_once(pieces);
+        let (taken, blocked) = match sent {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.fatal(error.into(), "Fatal write error on socket transport");
+                return;
+            }
+        };
+        let next = {
+            // No call-out in here: the buffers are ours.
+            let mut connection = self.connection.borrow_mut();
+            let pool = &self.core().pool;
+            let queued = connection.buffered();
+            connection.sent(taken.min(queued), pool);
+            for rest in after(pieces, taken.saturating_sub(queued)) {
+                connection.queue(rest, pool);
+            }
+            connection.after_send(blocked)
+        };
+        self.follow(next);
+        if let Some(me) = self.me() {
+            self.reconcile(&me);
+        }
+    }
+
+    /// Tries one send. Returns how many bytes were taken, and whether the kernel is full,
+    /// so that an edge will tell when it no longer is.
+    fn send_once(&self, pieces: &[IoSlice<'_>]) -> io::Result<(usize, bool)> {
+        let connection = self.connection.borrow();
+        let wanted = connection.queued_chunks() + pieces.len();
+        let mut few = [IoSlice::new(&[]); FEW_PIECES];
+        let mut many = Vec::new();
+        let offer = if wanted <= FEW_PIECES {
+            &mut few[..wanted]
+        } else {
+            many.resize(wanted.min(MAX_PIECES), IoSlice::new(&[]));
+            &mut many[..]
+        };
+        let queued = connection.fill_offer(offer);
+        for (place, piece) in offer[queued..].iter_mut().zip(pieces) {
+            *place = IoSlice::new(piece);
+        }
+        let offered: usize = offer.iter().map(|piece| piece.len()).sum();
+        match self.socket.borrow_mut().send(offer) {
+            // R6: only less than was offered means blocked, where the kernel makes edges.
+            Ok(taken) => Ok((taken, taken < offered && SHORT_MEANS_EXHAUSTED)),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Ok((0, true)),
+                io::ErrorKind::Interrupted => Ok((0, false)),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Does what the state of the connection has decided.
+    fn follow(&self, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::AwaitWritable => self.await_writable(),
+            Next::SendNextTurn => {
+                self.core().reactor.retain(self.id.get(), Direction::Write);
+            }
+            Next::ShutDownWriting => self.shut_down_writing(),
+            Next::Lose => self.queue_connection_lost(None),
+        }
+        if self.connection.borrow().buffered() == 0 {
+            self.flush_waiters.wake_all();
+        }
+    }
+
+    fn await_writable(&self) {
+        if self.watches_writable.replace(true) {
+            return;
+        }
+        let watched = self
+            .socket
+            .borrow_mut()
+            .watch_writable(self.core(), self.id.get());
+        if let Err(error) = watched {
+            self.fatal(error.into(), "Fatal write error on socket transport");
+        }
+    }
+
+    fn shut_down_writing(&self) {
+        let shut = self.socket.borrow_mut().shut_down_writing();
+        if let Err(error) = shut {
+            // D6: told as the end of the connection, like any other trouble with writing.
+            self.fatal(error.into(), "Fatal write error on socket transport");
+        }
+    }
+
+    /// R4: the one way by which a protocol learns that writing is paused or resumed.
+    fn reconcile(&self, me: &Rc<dyn Transport>) {
+        self.protocol.reconcile(
+            me,
+            || {
+                let connection = self.connection.borrow();
+                (!connection.is_lost()).then(|| connection.is_writing_paused())
+            },
+            |failed, error| self.report(failed, &error),
+        );
+    }
+
+    // ── ending ──────────────────────────────────────────────────────────────────
+
+    /// Ends the connection with an error. The network's are told to the protocol alone;
+    /// a bug in a callback goes to the exception handler, too.
+    fn fatal(&self, error: ConnError, message: &'static str) {
+        if error.is_from_the_system() {
+            log::debug!("{self:?}: {message}: {error}");
+        } else {
+            self.report(message, &error);
+        }
+        self.force_close(Some(error));
+    }
+
+    fn report(&self, message: &'static str, error: &ConnError) {
+        let context = ExceptionContext::new(message)
+            .exception(error)
+            .transport(format_args!("{self:?}"));
+        self.handle.call_exception_handler(&context);
+    }
+
+    fn force_close(&self, error: Option<ConnError>) {
+        let lost_now = self.connection.borrow_mut().force_close();
+        if lost_now {
+            self.queue_connection_lost(error);
+        }
+    }
+
+    /// R5: `connection_lost` always comes from the ready queue.
+    fn queue_connection_lost(&self, error: Option<ConnError>) {
+        if let Some(me) = self.me.upgrade() {
+            self.handle.soon(move || me.connection_lost(error));
+        }
+    }
+
+    fn connection_lost(&self, error: Option<ConnError>) {
+        let told = self
+            .protocol
+            .call("connection_lost", |p| p.connection_lost(error));
+        if let Err(error) = told {
+            self.report(
+                "Fatal error: protocol.connection_lost() call failed.",
+                &error,
+            );
+        }
+        self.let_go();
+        if let Some(on_detached) = self.on_detached.take() {
+            on_detached();
+        }
+        self.flush_waiters.wake_all();
+    }
+
+    /// R1: hollow from now on: out of the table, no socket, no protocol.
+    fn let_go(&self) {
+        let mut socket = self.socket.replace(Socket::Hollow);
+        let owner = socket.deregister(self.core(), self.id.replace(SourceId::NONE));
+        drop(socket);
+        drop(owner);
+        let protocol = self.protocol.retire();
+        self.drop_protocol(protocol);
+    }
+
+    /// R10: a drop of a user's value counts as a call.
+    fn drop_protocol(&self, protocol: Option<Box<dyn Protocol>>) {
+        self.core()
+            .executor
+            .contain("Exception in the drop of a protocol", None, || {
+                drop(protocol)
+            });
+    }
+}
+
+impl Transport for StreamTransport {
+    fn answer(&self, request: &mut ExtraInfoRequest<'_>) {
+        request
+            .answer::<PeerName>(|| self.info.peer_name.clone())
+            .answer::<SockName>(|| self.info.sock_name.clone())
+            .answer::<contract::Socket>(|| self.info.socket);
+    }
+
+    fn is_closing(&self) -> bool {
+        self.connection.borrow().is_closing()
+    }
+
+    fn close(&self) {
+        if self.is_closing() {
+            return;
+        }
+        self.flush_now();
+        let next = self.connection.borrow_mut().close();
+        self.follow(next);
+    }
+
+    fn abort(&self) {
+        self.flush_now();
+        self.force_close(None);
+    }
+
+    fn set_protocol(&self, protocol: Box<dyn Protocol>) {
+        let earlier = self.protocol.set(protocol);
+        self.drop_protocol(earlier);
+        if let Some(me) = self.me() {
+            self.reconcile(&me);
+        }
+    }
+
+    fn is_reading(&self) -> bool {
+        self.connection.borrow().is_reading()
+    }
+
+    fn pause_reading(&self) {
+        self.connection.borrow_mut().pause_reading();
+        if self.handle.get_debug() {
+            log::debug!("{self:?} pauses reading");
+        }
+    }
+
+    fn resume_reading(&self) {
+        let resumed = self.connection.borrow_mut().resume_reading();
+        if resumed && self.handle.get_debug() {
+            log::debug!("{self:?} resumes reading");
+        }
+        if self.left_to_reader.take() || resumed {
+            // R6: the edge is spent, so queue the read ourselves.
+            self.read_again_if_readable();
+        }
+    }
+
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.left_to_reader.set(false);
+        let may_read =
+            self.connection.borrow().is_reading() && self.core().reactor.is_readable(self.id.get());
+        if !may_read {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if buffer.is_empty() {
+            self.read_again_if_readable();
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let received = self.recv(buffer);
+        let result = match received {
+            Received::Bytes(n) => Ok(n),
+            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            // Only bytes go past the protocol; this it will be told.
+            Received::Eof => self.keep_end(Ok(())),
+            Received::Failed(error) => self.keep_end(Err(error)),
+        };
+        self.read_again_if_readable();
+        result
+    }
+
+    fn write(&self, data: &[u8]) {
+        match self.admit(Call::Write, data.len()) {
+            None => {}
+            Some(Admission::SendNow) => self.send_with(&[IoSlice::new(data)]),
+            Some(admission) => {
+                let pool = &self.core().pool;
+                self.connection.borrow_mut().queue(data, pool);
+                self.after_queueing(admission);
+            }
+        }
+    }
+
+    fn write_owned(&self, data: Vec<u8>) {
+        match self.admit(Call::Write, data.len()) {
+            None => {}
+            Some(Admission::SendNow) => self.send_with(&[IoSlice::new(&data)]),
+            Some(admission) => {
+                self.connection.borrow_mut().queue_owned(data);
+                self.after_queueing(admission);
+            }
+        }
+    }
+
+    fn writelines(&self, pieces: &[IoSlice<'_>]) {
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        match self.admit(Call::WriteLines, len) {
+            None => {}
+            Some(Admission::SendNow) => self.send_with(pieces),
+            Some(admission) => {
+                let pool = &self.core().pool;
+                for piece in pieces {
+                    self.connection.borrow_mut().queue(piece, pool);
+                }
+                self.after_queueing(admission);
+            }
+        }
+    }
+
+    fn write_eof(&self) {
+        self.flush_now();
+        let next = self.connection.borrow_mut().end_output();
+        self.follow(next);
+    }
+
+    fn flush(&self) {
+        self.flush_now();
+    }
+
+    fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.connection.borrow().buffered() == 0 {
+            return Poll::Ready(());
+        }
+        self.flush_waiters.register(cx.waker());
+        Poll::Pending
+    }
+
+    fn get_write_buffer_size(&self) -> usize {
+        self.connection.borrow().buffered()
+    }
+
+    fn get_write_buffer_limits(&self) -> (usize, usize) {
+        self.connection.borrow().write_limits()
+    }
+
+    fn set_write_buffer_limits(
+        &self,
+        high: Option<usize>,
+        low: Option<usize>,
+    ) -> Result<(), WriteLimitsError> {
+        let (_, high_before) = self.get_write_buffer_limits();
+        self.connection.borrow_mut().set_write_limits(high, low)?;
+        let (_, high_now) = self.get_write_buffer_limits();
+        if high_now < high_before {
+            self.flush_now(); // what waits for the step's end need not pause anybody
+        }
+        if let Some(me) = self.me() {
+            self.reconcile(&me);
+        }
+        Ok(())
+    }
+
+    fn set_write_policy(&self, policy: WritePolicy) {
+        self.flush_now();
+        self.connection.borrow_mut().set_write_policy(policy);
+    }
+
+    fn misuse(&self) -> Option<&'static str> {
+        self.connection.borrow().misuse()
+    }
+
+    fn has_discarded(&self) -> bool {
+        self.connection.borrow().has_discarded()
+    }
+}
+
+impl StreamTransport {
+    fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
+        self.seen_end.set(Some(end));
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl EventSource for StreamTransport {
+    fn read_ready(self: Rc<Self>) {
+        self.on_readable();
+    }
+
+    fn write_ready(self: Rc<Self>) {
+        let waits = self.connection.borrow_mut().became_writable();
+        if waits {
+            self.flush_now();
+        }
+    }
+
+    fn hollow(self: Rc<Self>) {
+        self.connection.borrow_mut().force_close();
+        self.let_go();
+        drop(self.on_detached.take());
+        self.flush_waiters.wake_all();
+    }
+
+    fn owner(&self) -> Option<String> {
+        (!self.is_closing()).then(|| format!("{self:?}"))
+    }
+}
+
+impl AtStepEnd for StreamTransport {
+    fn at_step_end(self: Rc<Self>) {
+        self.flush_now();
+    }
+}
+
+impl fmt::Debug for StreamTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<StreamTransport")?;
+        if let Ok(socket) = self.socket.try_borrow() {
+            write!(f, " {:?}", *socket)?;
+        }
+        if let Some(socket) = &self.info.socket {
+            write!(f, " fd={}", socket.fd)?;
+        }
+        if let Some(peer) = &self.info.peer_name {
+            write!(f, " peer={peer}")?;
+        }
+        if let Ok(connection) = self.connection.try_borrow() {
+            if connection.is_closing() {
+                f.write_str(" closing")?;
+            }
+            write!(f, " unsent={}", connection.buffered())?;
+        }
+        f.write_str(">")
+    }
+}
+
+/// What one receive came to.
+enum Received {
+    Bytes(usize),
+    /// None are there now.
+    Nothing,
+    Eof,
+    Failed(io::Error),
+}
+
+/// Returns what is left of `pieces` after their first `taken` bytes.
+fn after<'a>(
+    pieces: &'a [IoSlice<'_>],
+    mut taken: usize,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pieces.iter().filter_map(move |piece| {
+        let skipped = taken.min(piece.len());
+        taken -= skipped;
+        let rest = &piece[skipped..];
+        (!rest.is_empty()).then_some(rest)
+    })
+}
