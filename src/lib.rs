@@ -1,9 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "the layers above come with the next commits"
-)]
 
 #[cfg(not(unix))]
 compile_error!(
@@ -32,6 +27,10 @@ mod time; //        sleep, timeout
 mod contract; //    the traits Transport and Protocol
 // Layer 5
 mod transports; //  sockets that call protocols
+// Layer 7
+mod streams; //     callbacks become coroutines
+// Layer 8
+mod net; //         connecting and serving
 
 pub use clock::Clock;
 pub use contract::{
@@ -47,6 +46,16 @@ pub use event_loop::{
     new_event_loop, run,
 };
 pub use executor::{Handle, Task, TaskRef};
+pub use net::{
+    CreateConnection, CreateServer, HandlerOutcome, Host, OpenConnection, PlainReturn, Server,
+    StartServer, open_connection, open_connection_sock, open_unix_connection,
+    open_unix_connection_sock, plain, start_server, start_server_sock, start_unix_server,
+    start_unix_server_sock,
+};
+pub use streams::{
+    EofKind, ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
+    StreamReaderProtocol, StreamWriter, memory_stream_pair,
+};
 pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
 pub use time::{Sleep, sleep, timeout, timeout_at};
 pub use transports::memory_transport_pair;

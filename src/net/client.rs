@@ -1,0 +1,340 @@
+//! The client's functions: `open_connection`, `create_connection`, and their twins.
+
+use std::future::IntoFuture;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::contract::{Protocol, Transport};
+use crate::event_loop::{LoopHandle, running_loop};
+use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
+use crate::transports::Socket;
+
+use super::connect::{adopt_stream, connect_tcp, connect_unix, make_transport};
+use super::host::Host;
+
+/// Connects to `host` and `port`, and gives a reader and a writer.
+///
+/// Keyword arguments of asyncio's are methods of what this returns, which is awaited.
+/// A name is resolved off the loop; its addresses are tried in their order.
+///
+/// # Errors
+/// What resolving or connecting fails with; a limit of zero. Several different failures
+/// are listed in one error.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+///
+/// # Panics
+/// With `no running event loop` when called outside of callbacks and tasks.
+///
+/// # asyncio
+/// `asyncio.open_connection(host, port)`.
+///
+/// # Examples
+/// ```no_run
+/// use std::io;
+/// use millstream::{open_connection, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let (mut reader, writer) = open_connection("127.0.0.1", 8888).limit(1 << 20).await?;
+///     writer.write(b"Hello World!");
+///     let data = reader.read(100).await?;
+///     println!("received {} bytes", data.len());
+///     writer.close();
+///     writer.wait_closed().await
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn open_connection(host: impl Into<Host>, port: u16) -> OpenConnection {
+    OpenConnection::to(Target::Host(host.into(), port))
+}
+
+/// Takes over a connected stream socket, and gives a reader and a writer.
+///
+/// The socket is the writer's from now on. Everything that owns a descriptor converts:
+/// `std::net::TcpStream`, `std::os::unix::net::UnixStream`, `OwnedFd`.
+///
+/// # Errors
+/// `InvalidInput` if it is no stream socket; a limit of zero.
+///
+/// # Panics
+/// With `no running event loop` when called outside of callbacks and tasks.
+///
+/// # asyncio
+/// `asyncio.open_connection(sock=sock)`.
+///
+/// # Examples
+/// ```
+/// use std::io::{self, Write};
+/// use std::os::unix::net::UnixStream;
+/// use millstream::{open_connection_sock, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let (ours, mut theirs) = UnixStream::pair()?;
+///     let (mut reader, _writer) = open_connection_sock(ours).await?;
+///     theirs.write_all(b"abc")?;
+///     assert_eq!(reader.read(100).await?, b"abc");
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> OpenConnection {
+    OpenConnection::to(Target::Sock(sock.into()))
+}
+
+/// Connects to the Unix-domain socket at `path`, and gives a reader and a writer.
+///
+/// # Errors
+/// What connecting fails with; a limit of zero.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+///
+/// # Panics
+/// With `no running event loop` when called outside of callbacks and tasks.
+///
+/// # asyncio
+/// `asyncio.open_unix_connection(path)`.
+///
+/// # Examples
+/// ```no_run
+/// use std::io;
+/// use millstream::{open_unix_connection, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let (mut reader, writer) = open_unix_connection("/tmp/mill.sock").await?;
+///     writer.write(b"ping\n");
+///     reader.readline().await?;
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn open_unix_connection(path: impl Into<PathBuf>) -> OpenConnection {
+    OpenConnection::to(Target::Path(path.into()))
+}
+
+/// Does what [`open_connection_sock`] does, for a Unix-domain socket.
+///
+/// # Errors
+/// As `open_connection_sock`.
+///
+/// # Panics
+/// With `no running event loop` when called outside of callbacks and tasks.
+///
+/// # asyncio
+/// `asyncio.open_unix_connection(sock=sock)`.
+#[track_caller]
+pub fn open_unix_connection_sock(sock: impl Into<OwnedFd>) -> OpenConnection {
+    OpenConnection::to(Target::Sock(sock.into()))
+}
+
+/// Whereto.
+#[derive(Debug)]
+enum Target {
+    Host(Host, u16),
+    Path(PathBuf),
+    Sock(OwnedFd),
+}
+
+impl Target {
+    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
+        match self {
+            Target::Host(host, port) => {
+                let addresses = host.resolve_to_connect(handle, port).await?;
+                connect_tcp(handle, &addresses).await
+            }
+            Target::Path(path) => connect_unix(&path).await,
+            Target::Sock(fd) => adopt_stream(fd),
+        }
+    }
+}
+
+/// A connection to be opened: set what is to be set, then await it.
+///
+/// Made by [`open_connection`] and its twins.
+#[derive(Debug)]
+#[must_use = "a connection is opened only when it is awaited"]
+pub struct OpenConnection {
+    handle: LoopHandle,
+    target: Target,
+    limit: Option<usize>,
+}
+
+impl OpenConnection {
+    #[track_caller]
+    fn to(target: Target) -> OpenConnection {
+        OpenConnection {
+            handle: running_loop(),
+            target,
+            limit: None,
+        }
+    }
+
+    /// Sets the reader's limit, in bytes: 64 KiB unless set.
+    ///
+    /// # asyncio
+    /// The argument `limit`.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    async fn open(self) -> io::Result<(StreamReader, StreamWriter)> {
+        // Before any I/O: a limit of zero is refused here.
+        let reader = match self.limit {
+            Some(limit) => StreamReader::with_limit(limit)?,
+            None => StreamReader::new(),
+        };
+        let socket = self.target.connect(&self.handle).await?;
+        let protocol = Box::new(StreamReaderProtocol::new(&reader));
+        let transport = make_transport(&self.handle, socket, protocol).await?;
+        let writer = StreamWriter::new(transport, &reader);
+        Ok((reader, writer))
+    }
+}
+
+impl IntoFuture for OpenConnection {
+    type Output = io::Result<(StreamReader, StreamWriter)>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl LoopHandle {
+    /// Connects to `host` and `port`, with a protocol of your own.
+    ///
+    /// `factory` is called once, when the connection stands. The transport owns what it
+    /// makes; what the caller wants to know of it, the two share by `Rc`.
+    ///
+    /// # Errors
+    /// What resolving or connecting fails with.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    ///
+    /// # asyncio
+    /// `loop.create_connection`, which returns the protocol too.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::io;
+    /// use std::rc::Rc;
+    /// use millstream::{Protocol, Transport, get_running_loop, run};
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Protocol for Greeter {
+    ///     fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
+    ///         transport.write(b"hello");
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let handle = get_running_loop()?;
+    ///     let transport = handle.create_connection(|| Greeter, "127.0.0.1", 8888).await?;
+    ///     transport.close();
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn create_connection<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        host: impl Into<Host>,
+        port: u16,
+    ) -> CreateConnection {
+        CreateConnection::to(self, Target::Host(host.into(), port), factory)
+    }
+
+    /// Takes over a connected stream socket, with a protocol of your own.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no stream socket.
+    ///
+    /// # asyncio
+    /// `loop.create_connection(factory, sock=sock)`.
+    pub fn create_connection_sock<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        sock: impl Into<OwnedFd>,
+    ) -> CreateConnection {
+        CreateConnection::to(self, Target::Sock(sock.into()), factory)
+    }
+
+    /// Connects to the Unix-domain socket at `path`, with a protocol of your own.
+    ///
+    /// # Errors
+    /// What connecting fails with.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    ///
+    /// # asyncio
+    /// `loop.create_unix_connection`.
+    pub fn create_unix_connection<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        path: impl Into<PathBuf>,
+    ) -> CreateConnection {
+        CreateConnection::to(self, Target::Path(path.into()), factory)
+    }
+}
+
+/// A connection to be made with a protocol: await it.
+///
+/// Made by [`LoopHandle::create_connection`] and its twins.
+#[must_use = "a connection is made only when it is awaited"]
+pub struct CreateConnection {
+    handle: LoopHandle,
+    target: Target,
+    factory: Box<dyn FnOnce() -> Box<dyn Protocol>>,
+}
+
+impl CreateConnection {
+    fn to<P: Protocol>(
+        handle: &LoopHandle,
+        target: Target,
+        factory: impl FnOnce() -> P + 'static,
+    ) -> CreateConnection {
+        CreateConnection {
+            handle: handle.clone(),
+            target,
+            factory: Box::new(move || Box::new(factory())),
+        }
+    }
+
+    async fn create(self) -> io::Result<Rc<dyn Transport>> {
+        let socket = self.target.connect(&self.handle).await?;
+        let protocol = (self.factory)();
+        make_transport(&self.handle, socket, protocol).await
+    }
+}
+
+impl IntoFuture for CreateConnection {
+    type Output = io::Result<Rc<dyn Transport>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.create())
+    }
+}
+
+impl std::fmt::Debug for CreateConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CreateConnection")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
+}

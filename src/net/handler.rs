@@ -1,0 +1,160 @@
+//! The handler: what a stream server calls for each client.
+//!
+//! ```text
+//!   connection_made ─► coroutine: a task ─► its result: reported if it is an error
+//!                   └► plain callback: called at once
+//! ```
+
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use crate::contract::Transport;
+use crate::error::{ExceptionContext, PanicPayload};
+use crate::event_loop::running_loop;
+use crate::streams::{StreamReader, StreamWriter};
+
+/// What a client handler may return: nothing, or a `Result` whose error is reported.
+pub trait HandlerOutcome: 'static {
+    /// Whether the handler is called within `connection_made`, instead of in a task.
+    const CALLED_AT_ONCE: bool = false;
+
+    /// Returns what went wrong, if something did.
+    fn failure(self) -> Option<String>;
+}
+
+impl HandlerOutcome for () {
+    fn failure(self) -> Option<String> {
+        None
+    }
+}
+
+impl<T: 'static, E: fmt::Display + 'static> HandlerOutcome for Result<T, E> {
+    fn failure(self) -> Option<String> {
+        self.err().map(|error| error.to_string())
+    }
+}
+
+/// What [`plain`] makes a callback return.
+#[derive(Debug)]
+pub struct PlainReturn(());
+
+impl HandlerOutcome for PlainReturn {
+    const CALLED_AT_ONCE: bool = true;
+
+    fn failure(self) -> Option<String> {
+        None
+    }
+}
+
+/// Makes a client handler of a plain callback, which is called within `connection_made`.
+///
+/// The callback may keep the pair; dropping the writer closes the connection. If it
+/// panics, the connection is aborted.
+///
+/// # asyncio
+/// A `client_connected_cb` that is no coroutine function.
+///
+/// # Examples
+/// ```no_run
+/// use std::io;
+/// use millstream::{create_task, plain, run, start_server};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let greet = plain(|_reader, writer| writer.write(b"hello, and good-bye\n"));
+///     let server = start_server(greet, "127.0.0.1", 8888).await?;
+///     server.serve_forever().await
+/// })
+/// # }
+/// ```
+pub fn plain(
+    callback: impl Fn(StreamReader, StreamWriter) + 'static,
+) -> impl AsyncFn(StreamReader, StreamWriter) -> PlainReturn + 'static {
+    async move |reader, writer| {
+        callback(reader, writer);
+        PlainReturn(())
+    }
+}
+
+/// A client handler, whatever its type: called for each connection, within
+/// `connection_made`.
+pub(super) type ClientConnected = Rc<dyn Fn(StreamReader, StreamWriter)>;
+
+pub(super) fn client_connected<F, R>(handler: F) -> ClientConnected
+where
+    F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
+    R: HandlerOutcome,
+{
+    let handler = Rc::new(handler);
+    Rc::new(move |reader, writer| {
+        let handler = handler.clone();
+        if R::CALLED_AT_ONCE {
+            call_at_once(&*handler, reader, writer);
+        } else {
+            running_loop().create_task(serve_client(handler, reader, writer));
+        }
+    })
+}
+
+fn call_at_once<F, R>(handler: &F, reader: StreamReader, writer: StreamWriter)
+where
+    F: AsyncFn(StreamReader, StreamWriter) -> R,
+{
+    let called = pin!(handler(reader, writer));
+    let ended = called.poll(&mut Context::from_waker(Waker::noop()));
+    debug_assert!(ended.is_ready(), "a plain callback has nothing to wait for");
+}
+
+/// Runs a handler, and closes its connection if it fails, panics or is cancelled.
+async fn serve_client<F, R>(handler: Rc<F>, reader: StreamReader, writer: StreamWriter)
+where
+    F: AsyncFn(StreamReader, StreamWriter) -> R,
+    R: HandlerOutcome,
+{
+    let unfinished = CloseUnlessFinished(Some(writer.transport().clone()));
+    let mut serving = pin!((*handler)(reader, writer));
+    let outcome =
+        poll_fn(
+            |cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(outcome)) => Poll::Ready(outcome.failure()),
+                Err(panic) => Poll::Ready(Some(format!("panicked: {}", PanicPayload::new(panic)))),
+            },
+        )
+        .await;
+    match outcome {
+        None => unfinished.finished(),
+        Some(failure) => unfinished.failed(&failure),
+    }
+}
+
+/// Closes a connection whose handler is dropped before it finished.
+struct CloseUnlessFinished(Option<Rc<dyn Transport>>);
+
+impl CloseUnlessFinished {
+    fn finished(mut self) {
+        self.0 = None;
+    }
+
+    /// The connection is closed by the drop.
+    fn failed(self, failure: &str) {
+        let mut context =
+            ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
+        if let Some(transport) = &self.0 {
+            context = context.transport(format_args!("{transport:?}"));
+        }
+        running_loop().call_exception_handler(&context);
+    }
+}
+
+impl Drop for CloseUnlessFinished {
+    fn drop(&mut self) {
+        if let Some(transport) = &self.0 {
+            transport.close();
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Listening: sockets that are bound, and what the reactor tells of them.
+//!
+//! ```text
+//!   bind ─► BoundSocket ─listen─► Listener ──read_ready──► accept, accept, … ─► server
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use mio::Interest;
+use mio::net::{TcpListener, UnixListener};
+use socket2::{Domain, SockAddr, SockRef};
+
+use crate::contract::Address;
+use crate::error::ExceptionContext;
+use crate::event_loop::TimerHandle;
+use crate::reactor::{Direction, EventSource, SourceId};
+use crate::transports::{Socket, unix_address};
+
+use super::connect::{StreamKind, describe, new_socket, unix_sock_addr};
+use super::server::ServerCore;
+
+/// How long accepting pauses when the system is out of descriptors or memory.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// A socket that is bound, and does not listen yet.
+#[derive(Debug)]
+pub(super) struct BoundSocket {
+    socket: socket2::Socket,
+    kind: StreamKind,
+    pub(super) address: Address,
+    /// The file to be removed when serving ends.
+    file: Option<SocketFile>,
+}
+
+/// The file of a Unix-domain socket, and which one it was.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl BoundSocket {
+    /// Binds to an internet address.
+    pub(super) fn bind(address: SocketAddr) -> io::Result<BoundSocket> {
+        let domain = Domain::for_address(address);
+        let socket = new_socket(domain)?;
+        socket.set_reuse_address(true)?;
+        if domain == Domain::IPV6 {
+            // So that the wildcards of both families can be bound beside each other.
+            socket.set_only_v6(true)?;
+        }
+        socket.bind(&address.into()).map_err(|error| {
+            let reason = error.to_string().to_lowercase();
+            io::Error::new(
+                error.kind(),
+                format!("error while attempting to bind on address {address}: {reason}"),
+            )
+        })?;
+        let address = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(BoundSocket {
+            socket,
+            kind: StreamKind::Tcp,
+            address: Address::Inet(address),
+            file: None,
+        })
+    }
+
+    /// Binds to a path, after removing a socket that an earlier server left there.
+    pub(super) fn bind_unix(path: &Path) -> io::Result<BoundSocket> {
+        let address = unix_sock_addr(path)?;
+        let is_file = address.as_pathname().is_some();
+        if is_file {
+            remove_stale(path);
+        }
+        let socket = new_socket(Domain::UNIX)?;
+        socket.bind(&address).map_err(|error| {
+            let text = match error.kind() {
+                io::ErrorKind::AddrInUse => {
+                    format!("Address {} is already in use", path.display())
+                }
+                _ => format!("cannot bind to {}: {error}", path.display()),
+            };
+            io::Error::new(error.kind(), text)
+        })?;
+        let file = is_file.then(|| SocketFile::of(path)).flatten();
+        BoundSocket::with_address(socket, StreamKind::Unix, file)
+    }
+
+    /// Takes over a socket that somebody else bound.
+    pub(super) fn adopt(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<BoundSocket> {
+        let kind = StreamKind::of(&fd)?;
+        if wanted.is_some_and(|wanted| wanted != kind) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "A UNIX Domain Stream Socket was expected, got {}",
+                    describe(&fd)
+                ),
+            ));
+        }
+        SockRef::from(&fd).set_nonblocking(true)?;
+        BoundSocket::with_address(fd.into(), kind, None)
+    }
+
+    fn with_address(
+        socket: socket2::Socket,
+        kind: StreamKind,
+        file: Option<SocketFile>,
+    ) -> io::Result<BoundSocket> {
+        let address = socket.local_addr()?;
+        let address = match (address.as_socket(), address.as_pathname()) {
+            (Some(inet), _) => Address::Inet(inet),
+            (None, Some(path)) => Address::Unix(path.to_owned()),
+            (None, None) => unnamed_or_abstract(&address),
+        };
+        Ok(BoundSocket {
+            socket,
+            kind,
+            address,
+            file,
+        })
+    }
+
+    /// Listens, and has the reactor tell the server who comes.
+    pub(super) fn listen(self, server: &Rc<ServerCore>, backlog: i32) -> io::Result<Rc<Listener>> {
+        self.socket.listen(backlog)?;
+        let socket = match self.kind {
+            StreamKind::Tcp => ListeningSocket::Tcp(TcpListener::from_std(self.socket.into())),
+            StreamKind::Unix => ListeningSocket::Unix(UnixListener::from_std(self.socket.into())),
+        };
+        let listener = Rc::new(Listener {
+            server: Rc::downgrade(server),
+            socket: RefCell::new(socket),
+            id: Cell::new(SourceId::NONE),
+            retry: Cell::new(None),
+            file: self.file,
+        });
+        listener.register()?;
+        Ok(listener)
+    }
+}
+
+fn unnamed_or_abstract(address: &SockAddr) -> Address {
+    match address.as_abstract_namespace() {
+        Some(name) => Address::UnixAbstract(name.to_owned()),
+        None => Address::Unnamed,
+    }
+}
+
+/// Removes a socket that an earlier server left. What is no socket stays, and binding fails.
+fn remove_stale(path: &Path) {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = removed {
+        if error.kind() != io::ErrorKind::NotFound {
+            log::error!(
+                "Unable to check or remove stale UNIX socket {}: {error}",
+                path.display()
+            );
+        }
+    }
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<SocketFile> {
+        let inode = std::fs::symlink_metadata(path).ok()?.ino();
+        Some(SocketFile {
+            path: path.to_owned(),
+            inode,
+        })
+    }
+
+    /// Removes the file, unless it is gone or another server's by now.
+    fn remove(&self) {
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| metadata.ino() == self.inode);
+        if !is_ours {
+            return;
+        }
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            log::error!(
+                "Unable to clean up listening UNIX socket {}: {error}",
+                self.path.display()
+            );
+        }
+    }
+}
+
+/// A socket that listens.
+pub(super) struct Listener {
+    server: Weak<ServerCore>,
+    socket: RefCell<ListeningSocket>,
+    id: Cell<SourceId>,
+    /// Accepting pauses until then: the system is out of something.
+    retry: Cell<Option<TimerHandle>>,
+    file: Option<SocketFile>,
+}
+
+enum ListeningSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+    Closed,
+}
+
+impl ListeningSocket {
+    fn accept(&self) -> io::Result<(Socket, Option<Address>)> {
+        match self {
+            ListeningSocket::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Socket::Tcp(stream), Some(Address::Inet(peer))))
+            }
+            ListeningSocket::Unix(listener) => {
+                let (stream, peer) = listener.accept()?;
+                Ok((Socket::Unix(stream), Some(unix_address(&peer))))
+            }
+            ListeningSocket::Closed => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn as_source(&mut self) -> Option<(i32, &mut dyn mio::event::Source)> {
+        match self {
+            ListeningSocket::Tcp(listener) => Some((listener.as_raw_fd(), listener)),
+            ListeningSocket::Unix(listener) => Some((listener.as_raw_fd(), listener)),
+            ListeningSocket::Closed => None,
+        }
+    }
+}
+
+impl Listener {
+    fn register(self: &Rc<Self>) -> io::Result<()> {
+        let Some(server) = self.server.upgrade() else {
+            return Ok(());
+        };
+        let mut socket = self.socket.borrow_mut();
+        let Some((fd, source)) = socket.as_source() else {
+            return Ok(());
+        };
+        let reactor = &server.handle.core().reactor;
+        let id = reactor.register(self.clone(), source, fd, Interest::READABLE, true)?;
+        self.id.set(id);
+        Ok(())
+    }
+
+    fn deregister(&self) {
+        let Some(server) = self.server.upgrade() else {
+            return;
+        };
+        let mut socket = self.socket.borrow_mut();
+        let source = socket.as_source().map(|(_, source)| source);
+        let reactor = &server.handle.core().reactor;
+        let owner = reactor.deregister(self.id.replace(SourceId::NONE), source);
+        drop(socket);
+        drop(owner);
+    }
+
+    /// Stops listening, and closes the socket.
+    pub(super) fn close(&self) {
+        if let Some(retry) = self.retry.take() {
+            retry.cancel();
+        }
+        self.deregister();
+        let socket = self.socket.replace(ListeningSocket::Closed);
+        drop(socket);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    /// R9: accepts at most `backlog + 1` connections; the next turn accepts the others.
+    fn accept_some(self: &Rc<Self>) {
+        let Some(server) = self.server.upgrade() else {
+            return;
+        };
+        for _ in 0..=server.backlog() {
+            let accepted = self.socket.borrow().accept();
+            match accepted {
+                Ok((socket, peer)) => server.connected(socket, peer),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return,
+                    io::ErrorKind::ConnectionAborted => {}
+                    _ => return self.accept_failed(&server, &error),
+                },
+            }
+        }
+        // R6: there may be more, and no edge will say so.
+        let reactor = &server.handle.core().reactor;
+        reactor.retain(self.id.get(), Direction::Read);
+    }
+
+    fn accept_failed(self: &Rc<Self>, server: &Rc<ServerCore>, error: &io::Error) {
+        let context = ExceptionContext::new("socket.accept() out of system resource")
+            .exception(error)
+            .socket(format_args!("{server:?}"));
+        if !is_out_of_resources(error) {
+            server.handle.call_exception_handler(&ExceptionContext {
+                message: "socket.accept() failed".into(),
+                ..context
+            });
+            return;
+        }
+        server.handle.call_exception_handler(&context);
+        // Out of the poller, for it would not stop telling; and leave the loop, for the
+        // next accept would fail in the same way.
+        self.deregister();
+        let listener = self.clone();
+        let retry = server
+            .handle
+            .call_later(ACCEPT_RETRY_DELAY, move || listener.accept_again());
+        self.retry.set(retry.ok());
+    }
+
+    fn accept_again(self: &Rc<Self>) {
+        self.retry.set(None);
+        if let Err(error) = self.register() {
+            log::error!("a listening socket can't be watched any longer: {error}");
+        }
+    }
+}
+
+impl EventSource for Listener {
+    fn read_ready(self: Rc<Self>) {
+        self.accept_some();
+    }
+
+    fn write_ready(self: Rc<Self>) {}
+
+    fn hollow(self: Rc<Self>) {
+        let socket = self.socket.replace(ListeningSocket::Closed);
+        drop(socket);
+        if let Some(file) = &self.file {
+            file.remove();
+        }
+    }
+
+    fn owner(&self) -> Option<String> {
+        let server = self.server.upgrade()?;
+        Some(format!("{server:?}"))
+    }
+}
+
+/// Whether the process or the system has too few descriptors or too little memory.
+fn is_out_of_resources(error: &io::Error) -> bool {
+    /// `EMFILE` and `ENFILE`, the same everywhere; they have no kind of their own.
+    const TOO_MANY_FILES: [i32; 2] = [24, 23];
+    /// `ENOBUFS`, a number that each system fixes for good.
+    const NO_BUFFERS: i32 = if cfg!(any(target_os = "linux", target_os = "android")) {
+        105
+    } else {
+        55
+    };
+    error.kind() == io::ErrorKind::OutOfMemory
+        || error
+            .raw_os_error()
+            .is_some_and(|code| TOO_MANY_FILES.contains(&code) || code == NO_BUFFERS)
+}

@@ -1,0 +1,36 @@
+//! Connecting and serving: the functions that a program begins with.
+//!
+//! Layer 8. Above: your code. Below: streams and transports.
+//!
+//! ```text
+//!   open_connection(host, port) ─► resolve ─► connect ─┐
+//!   open_unix_connection(path) ────────────► connect ──┼─► transport + StreamReaderProtocol
+//!   start_server(cb, host, port) ─► bind ─► accept ────┘        └─► (reader, writer)
+//!   create_connection, create_server: the same with a protocol of your own
+//! ```
+//!
+//! Always true: a socket that was made here and is not in a transport's hands is closed
+//! when its future is dropped.
+//!
+//! asyncio: `streams.open_connection`, `start_server`, `loop.create_connection`,
+//! `loop.create_server`, `base_events.Server`.
+
+mod client;
+mod connect;
+mod handler;
+mod host;
+mod listen;
+mod server;
+mod serving;
+
+pub use client::{
+    CreateConnection, OpenConnection, open_connection, open_connection_sock, open_unix_connection,
+    open_unix_connection_sock,
+};
+pub use handler::{HandlerOutcome, PlainReturn, plain};
+pub use host::Host;
+pub use server::Server;
+pub use serving::{
+    CreateServer, StartServer, start_server, start_server_sock, start_unix_server,
+    start_unix_server_sock,
+};

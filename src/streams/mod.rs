@@ -1,0 +1,42 @@
+//! The streams: where callbacks become coroutines.
+//!
+//! Layer 7. Above: `open_connection`, `start_server`, your code. Below: transports.
+//!
+//! ```text
+//!   your task ── readline().await ──► StreamReader ◄──► StreamWriter ── write, drain ──►
+//!                                        │    └── Link ──┘   │
+//!                        bytes, EOF,     ▼                   ▼ paused? lost?
+//!                        error      StreamState (reading + FlowControlMixin)
+//!                                        ▲
+//!   transport ── data_received, … ──► StreamReaderProtocol
+//! ```
+//!
+//! The trick of the whole layer: the protocol, called back, puts what happened into the
+//! state and wakes whoever waits; the coroutine, woken, looks into the state.
+//!
+//! Always true:
+//! * while a read waits, all unread bytes are at home, in the state;
+//! * a read removes bytes only in the poll that returns them, so that dropping it loses
+//!   nothing (D15);
+//! * the protocol holds the state and nothing else, so there is no cycle (R2).
+//!
+//! asyncio: `streams.py`.
+
+mod flow_control;
+mod memory;
+mod protocol;
+mod reader;
+mod search;
+mod state;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use flow_control::FlowControlMixin;
+pub use memory::memory_stream_pair;
+pub use protocol::StreamReaderProtocol;
+pub use reader::{ErrorPolicy, OverlongPolicy, StreamFeed, StreamReader};
+pub use search::Separators;
+pub use state::EofKind;
+pub use writer::StreamWriter;

@@ -1,0 +1,138 @@
+//! The adapter between a transport's callbacks and a stream's coroutines.
+
+use std::fmt;
+use std::rc::Rc;
+
+use crate::contract::{AfterEof, Protocol, ReadInto, Transport};
+use crate::error::{ConnError, ExceptionContext};
+use crate::event_loop::get_running_loop;
+
+use super::reader::StreamReader;
+use super::state::StreamState;
+use super::writer::StreamWriter;
+
+/// What is called for each connection of a server.
+type ClientConnected = Box<dyn FnOnce(StreamReader, StreamWriter)>;
+
+/// The protocol of a stream: turns callbacks into wake-ups of a reader and a writer.
+///
+/// [`open_connection`](crate::open_connection) and
+/// [`start_server`](crate::start_server) make it; making it oneself is for building
+/// functions like them.
+///
+/// # asyncio
+/// `StreamReaderProtocol(stream_reader, client_connected_cb)`.
+///
+/// # Examples
+/// What `open_connection` does, by hand:
+/// ```no_run
+/// use std::io;
+/// use millstream::{StreamReader, StreamReaderProtocol, StreamWriter, get_running_loop, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let reader = StreamReader::new();
+///     let protocol = StreamReaderProtocol::new(&reader);
+///     let transport = get_running_loop()?
+///         .create_connection(|| protocol, "127.0.0.1", 8888)
+///         .await?;
+///     let writer = StreamWriter::new(transport, &reader);
+///     writer.write(b"hello");
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+pub struct StreamReaderProtocol {
+    state: Rc<StreamState>,
+    /// The reader and its callback, until the connection is made.
+    serving: Option<(StreamReader, ClientConnected)>,
+}
+
+impl StreamReaderProtocol {
+    /// Makes the protocol that feeds `reader`.
+    #[must_use]
+    pub fn new(reader: &StreamReader) -> StreamReaderProtocol {
+        StreamReaderProtocol {
+            state: reader.state().clone(),
+            serving: None,
+        }
+    }
+
+    /// Makes the protocol that feeds `reader`, and calls `client_connected` with it and a
+    /// writer as soon as the connection is made.
+    #[must_use]
+    pub fn with_callback(
+        reader: StreamReader,
+        client_connected: impl FnOnce(StreamReader, StreamWriter) + 'static,
+    ) -> StreamReaderProtocol {
+        StreamReaderProtocol {
+            state: reader.state().clone(),
+            serving: Some((reader, Box::new(client_connected))),
+        }
+    }
+}
+
+impl Protocol for StreamReaderProtocol {
+    fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
+        if let Some((reader, client_connected)) = self.serving.take() {
+            let writer = StreamWriter::new(transport.clone(), &reader);
+            client_connected(reader, writer);
+        } else if self.state.is_abandoned() {
+            reject(transport);
+        }
+    }
+
+    fn data_received(&mut self, transport: &Rc<dyn Transport>, data: &[u8]) {
+        self.state.feed_data(Some(&**transport), data);
+    }
+
+    fn eof_received(&mut self, _transport: &Rc<dyn Transport>) -> AfterEof {
+        self.state.feed_eof();
+        AfterEof::KeepOpen
+    }
+
+    fn connection_lost(&mut self, error: Option<ConnError>) {
+        match &error {
+            Some(error) => self.state.set_exception(error.clone()),
+            None => self.state.feed_eof(),
+        }
+        self.state.flow.connection_lost(error);
+    }
+
+    fn pause_writing(&mut self, _transport: &Rc<dyn Transport>) {
+        self.state.flow.pause_writing();
+    }
+
+    fn resume_writing(&mut self, _transport: &Rc<dyn Transport>) {
+        self.state.flow.resume_writing();
+    }
+
+    fn get_buffer(&mut self, _transport: &Rc<dyn Transport>, _hint: usize) -> ReadInto {
+        if self.state.leaves_to_puller() {
+            ReadInto::Later
+        } else {
+            ReadInto::Shared
+        }
+    }
+}
+
+/// The reader was dropped while the connection was being made: nobody can use it.
+fn reject(transport: &Rc<dyn Transport>) {
+    let context = ExceptionContext::new(
+        "An open stream was garbage collected prior to establishing network connection; \
+         call \"stream.close()\" explicitly.",
+    )
+    .transport(format_args!("{transport:?}"));
+    if let Ok(handle) = get_running_loop() {
+        handle.call_exception_handler(&context);
+    }
+    transport.abort();
+}
+
+impl fmt::Debug for StreamReaderProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamReaderProtocol")
+            .field("serving", &self.serving.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,1105 @@
+//! The reader: what a coroutine reads a stream by.
+//!
+//! ```text
+//!   owned reads      home ──take──► Vec             one copy, or none
+//!   borrowing reads  home ══swap══► lent ──► &[u8]  no copy; the protocol feeds home meanwhile
+//!   pulling reads    kernel ──try_read──► the caller's memory
+//!   must wait        lent ══back══► home, then wait for the protocol
+//! ```
+
+use std::fmt;
+use std::mem;
+use std::rc::Rc;
+
+use crate::buffer::ReadBuffer;
+use crate::contract::Transport;
+use crate::error::{ConnError, IncompleteReadError, LimitOverrunError, ReadError};
+use crate::event_loop::MAX_RECEIVE;
+use crate::task::{spend_budget, yield_now};
+
+use super::search::{
+    FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, check_separators, search,
+};
+use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
+
+/// Reads a stream of bytes, asynchronously.
+///
+/// [`open_connection`](crate::open_connection) and
+/// [`start_server`](crate::start_server) hand it out. Its reads take `&mut self`, so that
+/// two of them at once are a compile error, where asyncio raises.
+///
+/// Three kinds of reads: those of asyncio, which return vectors; those that lend a slice
+/// of the reader's buffer (`fill_buf`, `peek`, `readline_ref`, `readuntil_ref`); and those
+/// that fill the caller's memory (`read_into`, `readexactly_into`). The latter two
+/// allocate nothing.
+///
+/// Dropping the reader discards what still comes; the writer goes on.
+///
+/// # Cancel safety
+/// Every read is cancel safe: it removes bytes only in the poll that returns them, and
+/// the next read sees those that a dropped one did not return (D15).
+///
+/// # asyncio
+/// `asyncio.StreamReader`.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::{StreamReader, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let mut reader = StreamReader::new();
+///     reader.feed_data(b"first\nsecond\n");
+///     reader.feed_eof();
+///     assert_eq!(reader.readline().await?, b"first\n");
+///     assert_eq!(reader.read_all().await?, b"second\n");
+///     assert!(reader.at_eof());
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+///
+/// A second read while one waits does not compile:
+/// ```compile_fail,E0499
+/// # async fn doc(mut reader: millstream::StreamReader) {
+/// let one = reader.readline();
+/// let other = reader.readline();
+/// one.await;
+/// other.await;
+/// # }
+/// ```
+pub struct StreamReader {
+    link: Rc<Link>,
+    /// Bytes that were lent to a borrowing read, and those behind them.
+    ///
+    /// Invariant: they come before those at home; empty while a read waits.
+    lent: ReadBuffer,
+    scanned_for: ScannedFor,
+    error_policy: ErrorPolicy,
+    overlong_policy: OverlongPolicy,
+    /// A line that was too long is not over yet (D16).
+    discarding_line: bool,
+}
+
+/// What comes first when bytes are buffered and the connection failed (D14).
+///
+/// # asyncio
+/// Always `ErrorFirst`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ErrorPolicy {
+    /// The error, in every read; [`StreamReader::take_buffered`] has the bytes.
+    #[default]
+    ErrorFirst,
+    /// The bytes, as far as they satisfy the read; the error when more are needed.
+    DataFirst,
+}
+
+/// What `readline` does with a line longer than the limit.
+///
+/// # asyncio
+/// Always `DropBuffer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OverlongPolicy {
+    /// Drops the line if its newline is there, else all that is buffered: what comes of
+    /// the line later is taken for a line.
+    #[default]
+    DropBuffer,
+    /// Drops the line to its newline, also what comes of it later: one long line costs
+    /// one error (D16).
+    DiscardLine,
+    /// Drops nothing: the next `readline` meets the same line.
+    Keep,
+}
+
+impl Default for StreamReader {
+    fn default() -> Self {
+        StreamReader::new()
+    }
+}
+
+impl StreamReader {
+    /// Makes a reader with the default limit of 64 KiB.
+    #[must_use]
+    pub fn new() -> StreamReader {
+        StreamReader::on(Link::new(DEFAULT_LIMIT))
+    }
+
+    /// Makes a reader with a limit in bytes.
+    ///
+    /// The limit bounds what may come before a separator; buffering twice as much pauses
+    /// the transport.
+    ///
+    /// # Errors
+    /// [`ReadError::InvalidInput`] if the limit is zero.
+    ///
+    /// # asyncio
+    /// `StreamReader(limit=…)`.
+    pub fn with_limit(limit: usize) -> Result<StreamReader, ReadError> {
+        check_limit(limit)?;
+        Ok(StreamReader::on(Link::new(limit)))
+    }
+
+    pub(super) fn on(link: Rc<Link>) -> StreamReader {
+        StreamReader {
+            link,
+            lent: ReadBuffer::default(),
+            scanned_for: ScannedFor::Nothing,
+            error_policy: ErrorPolicy::default(),
+            overlong_policy: OverlongPolicy::default(),
+            discarding_line: false,
+        }
+    }
+
+    // ── owned reads, as asyncio has them ────────────────────────────────────────
+
+    /// Reads up to `n` bytes: those that are there, or the first that come.
+    ///
+    /// Never waits to fill `n`. Returns an empty vector at the end of the stream, and at
+    /// once for `n == 0`.
+    ///
+    /// # Errors
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// `StreamReader.read(n)`; `read(-1)` is [`read_all`](Self::read_all).
+    pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        self.bring_home();
+        loop {
+            let unread = self.state().unread();
+            if unread > 0 {
+                return Ok(self.take_home(n.min(unread)));
+            }
+            if self.is_at_the_end()? {
+                return Ok(Vec::new());
+            }
+            self.wait_for_data("read").await?;
+        }
+    }
+
+    /// Reads everything up to the end of the stream. Not bounded by the limit.
+    ///
+    /// # Errors
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`]. asyncio's loses what it has collected.
+    ///
+    /// # asyncio
+    /// `StreamReader.read(-1)`.
+    pub async fn read_all(&mut self) -> Result<Vec<u8>, ReadError> {
+        self.read_all_limited(usize::MAX).await
+    }
+
+    /// Reads everything up to the end of the stream, if that is `max` bytes at the most.
+    ///
+    /// # Errors
+    /// [`ReadError::LimitOverrun`] as soon as more have come; they stay in the buffer.
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn read_all_limited(&mut self, max: usize) -> Result<Vec<u8>, ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        self.bring_home();
+        loop {
+            let unread = self.state().unread();
+            if unread > max {
+                return Err(ReadError::LimitOverrun(LimitOverrunError {
+                    message: "Stream is longer than limit",
+                    consumed: unread,
+                }));
+            }
+            if self.is_at_the_end()? {
+                return Ok(self.take_home(unread));
+            }
+            self.wait_for_data("read_all").await?;
+        }
+    }
+
+    /// Reads exactly `n` bytes. Not bounded by the limit.
+    ///
+    /// # Errors
+    /// [`ReadError::Incomplete`] if the stream ends first, with the bytes that had come.
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// `StreamReader.readexactly`; a negative `n` can't be written.
+    pub async fn readexactly(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        self.bring_home();
+        loop {
+            let unread = self.state().unread();
+            if unread >= n {
+                return Ok(self.take_home(n));
+            }
+            if self.is_at_the_end()? {
+                let partial = self.take_home(unread);
+                return Err(incomplete(partial, Some(n)));
+            }
+            self.wait_for_data("readexactly").await?;
+        }
+    }
+
+    /// Reads up to and including the next `b'\n'`.
+    ///
+    /// At the end of the stream, returns what is left, without a newline; an empty vector
+    /// means the end was already reached.
+    ///
+    /// # Errors
+    /// [`ReadError::LineTooLong`] if no newline comes within the limit (64 KiB unless
+    /// set); what is dropped with it, [`OverlongPolicy`] decides.
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is consumed until a whole line is.
+    ///
+    /// # asyncio
+    /// `StreamReader.readline`, which raises `ValueError` for the limit.
+    pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
+        self.readline_limited(self.limit()).await
+    }
+
+    /// Does what [`readline`](Self::readline) does, with another limit for this call.
+    ///
+    /// # Errors
+    /// As `readline`; [`ReadError::InvalidInput`] if the limit is zero.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is consumed until a whole line is.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
+        check_limit(limit)?;
+        spend_budget().await;
+        self.check_error_first()?;
+        self.bring_home();
+        self.discard_line("readline").await?;
+        match self.find(NEWLINE, limit, "readline").await {
+            Ok(end) => Ok(self.take_home(end)),
+            Err(ReadError::Incomplete(end)) => Ok(end.partial),
+            Err(ReadError::LimitOverrun(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the next line, or `None` at the end of the stream.
+    ///
+    /// # Errors
+    /// As [`readline`](Self::readline).
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is consumed until a whole line is.
+    ///
+    /// # asyncio
+    /// `async for line in reader`.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::io;
+    /// # use millstream::{ReadError, StreamReader};
+    /// # async fn doc(mut reader: StreamReader) -> Result<(), ReadError> {
+    /// while let Some(line) = reader.next_line().await? {
+    ///     println!("{} bytes", line.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
+        let line = self.readline().await?;
+        Ok((!line.is_empty()).then_some(line))
+    }
+
+    /// Reads up to and including the next separator.
+    ///
+    /// Of several separators, the one counts whose match ends first; of two that end
+    /// together, the shorter.
+    ///
+    /// # Errors
+    /// [`ReadError::LimitOverrun`] if more than the limit (64 KiB unless set) comes
+    /// before the separator; the bytes stay in the buffer. [`ReadError::Incomplete`] if
+    /// the stream ends first, with the bytes that had come.
+    /// [`ReadError::InvalidInput`] for no separator, or an empty one.
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// `StreamReader.readuntil`; without a default separator.
+    pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
+        let limit = self.limit();
+        self.readuntil_limited(separators, limit).await
+    }
+
+    /// Does what [`readuntil`](Self::readuntil) does, with another limit for this call.
+    ///
+    /// # Errors
+    /// As `readuntil`; [`ReadError::InvalidInput`] if the limit is zero, too.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn readuntil_limited(
+        &mut self,
+        separators: impl Separators,
+        limit: usize,
+    ) -> Result<Vec<u8>, ReadError> {
+        check_separators(&separators)?;
+        check_limit(limit)?;
+        spend_budget().await;
+        self.check_error_first()?;
+        self.bring_home();
+        let end = self.find(separators, limit, "readuntil").await?;
+        Ok(self.take_home(end))
+    }
+
+    // ── borrowing reads ─────────────────────────────────────────────────────────
+
+    /// Lends the unread bytes, at least one, but at the end of the stream.
+    ///
+    /// They stay unread: [`consume`](Self::consume) takes them.
+    ///
+    /// # Errors
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it consumes nothing.
+    ///
+    /// # asyncio
+    /// No counterpart; `std::io::BufRead::fill_buf` is the model.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::io;
+    /// # use millstream::{StreamReader, run};
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let mut reader = StreamReader::new();
+    ///     reader.feed_data(b"abc");
+    ///     assert_eq!(reader.fill_buf().await?, b"abc");
+    ///     reader.consume(2);
+    ///     assert_eq!(reader.fill_buf().await?, b"c");
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub async fn fill_buf(&mut self) -> Result<&[u8], ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        self.fill(1, "fill_buf").await?;
+        Ok(self.lent.unread())
+    }
+
+    /// Takes `n` bytes off those that [`fill_buf`](Self::fill_buf) or
+    /// [`peek`](Self::peek) lent.
+    ///
+    /// # Panics
+    /// If fewer are unread.
+    pub fn consume(&mut self, n: usize) {
+        let unread = self.state().unread();
+        assert!(n <= unread, "consume({n}) of {unread} unread bytes");
+        let from_lent = n.min(self.lent.len());
+        self.lent.consume(from_lent);
+        self.state().at_home(|home| home.consume(n - from_lent));
+        self.after_consuming(n);
+    }
+
+    /// Lends the first `n` unread bytes; fewer only at the end of the stream.
+    ///
+    /// They stay unread. Not bounded by the limit.
+    ///
+    /// # Errors
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it consumes nothing.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn peek(&mut self, n: usize) -> Result<&[u8], ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        self.fill(n, "peek").await?;
+        let there = n.min(self.lent.len());
+        Ok(&self.lent.unread()[..there])
+    }
+
+    /// Reads a line as [`readline`](Self::readline) does, and lends it.
+    ///
+    /// The line is consumed; its bytes stay readable until the next call.
+    ///
+    /// # Errors
+    /// As `readline`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing is consumed until a whole line is.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn readline_ref(&mut self) -> Result<&[u8], ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        if self.discarding_line {
+            self.bring_home();
+            self.discard_line("readline_ref").await?;
+        }
+        let limit = self.limit();
+        let end = match self.find_to_lend(NEWLINE, limit, "readline_ref").await {
+            Ok(end) => end,
+            Err(Unfound::TheEnd) => self.lend(),
+            Err(Unfound::Error(ReadError::LimitOverrun(overrun))) => {
+                self.bring_home();
+                return Err(self.drop_long_line(&overrun));
+            }
+            Err(Unfound::Error(error)) => return Err(error),
+        };
+        Ok(self.consume_lent(end))
+    }
+
+    /// Reads up to a separator as [`readuntil`](Self::readuntil) does, and lends it.
+    ///
+    /// What is lent is consumed; its bytes stay readable until the next call.
+    ///
+    /// # Errors
+    /// As `readuntil`.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn readuntil_ref(&mut self, separators: impl Separators) -> Result<&[u8], ReadError> {
+        check_separators(&separators)?;
+        spend_budget().await;
+        self.check_error_first()?;
+        let limit = self.limit();
+        match self.find_to_lend(separators, limit, "readuntil_ref").await {
+            Ok(end) => Ok(self.consume_lent(end)),
+            Err(Unfound::TheEnd) => {
+                let partial = self.take_home(self.state().unread());
+                Err(incomplete(partial, None))
+            }
+            Err(Unfound::Error(error)) => Err(error),
+        }
+    }
+
+    /// Lends all unread bytes, without waiting for more, whatever has happened.
+    ///
+    /// # asyncio
+    /// No counterpart; programs look into `StreamReader._buffer`.
+    #[must_use]
+    pub fn buffered(&mut self) -> &[u8] {
+        self.bring_home();
+        self.lend();
+        self.lent.unread()
+    }
+
+    /// Takes all unread bytes, without waiting for more, also after an error.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    #[must_use]
+    pub fn take_buffered(&mut self) -> Vec<u8> {
+        self.bring_home();
+        self.take_home(self.state().unread())
+    }
+
+    // ── reads into the caller's memory ──────────────────────────────────────────
+
+    /// Reads up to `buffer.len()` bytes into `buffer`, and returns how many.
+    ///
+    /// Buffered bytes come first; if there are none, the kernel's go straight to the
+    /// caller. Zero means the end of the stream, or an empty buffer.
+    ///
+    /// # Errors
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: see [`StreamReader`].
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        self.bring_home();
+        loop {
+            if let Some(n) = self.take_into(buffer) {
+                return Ok(n);
+            }
+            if self.is_at_the_end()? {
+                return Ok(0);
+            }
+            self.wait_to_pull("read_into").await?;
+        }
+    }
+
+    /// Fills `buffer`. Large bodies go from the kernel straight to the caller.
+    ///
+    /// # Errors
+    /// [`ReadError::Incomplete`] if the stream ends first, with the bytes that had come.
+    /// [`ReadError::Connection`] with the error that the connection was lost with.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: dropped half-way, it puts what it had taken back into the reader.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub async fn readexactly_into(&mut self, buffer: &mut [u8]) -> Result<(), ReadError> {
+        spend_budget().await;
+        self.check_error_first()?;
+        self.bring_home();
+        let expected = buffer.len();
+        let mut filling = Filling {
+            reader: self,
+            buffer,
+            filled: 0,
+        };
+        let mut pulled = 0;
+        while !filling.rest().is_empty() {
+            if let Some(n) = filling.take() {
+                pulled += n;
+                if pulled >= MAX_RECEIVE {
+                    pulled = 0;
+                    yield_now().await; // R9
+                }
+            } else if filling.reader.is_at_the_end()? {
+                let partial = filling.give_up();
+                return Err(incomplete(partial, Some(expected)));
+            } else {
+                filling.reader.wait_to_pull("readexactly_into").await?;
+            }
+        }
+        filling.filled = 0; // they are the caller's now
+        Ok(())
+    }
+
+    // ── state and settings ──────────────────────────────────────────────────────
+
+    /// Says whether the stream has ended and all of it was read.
+    ///
+    /// # asyncio
+    /// `StreamReader.at_eof`.
+    #[must_use]
+    pub fn at_eof(&self) -> bool {
+        self.state().eof().is_some() && self.state().unread() == 0
+    }
+
+    /// Says how the stream ended, if it has.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    #[must_use]
+    pub fn eof_kind(&self) -> Option<EofKind> {
+        self.state().eof()
+    }
+
+    /// Returns the error that the connection was lost with, if it was.
+    ///
+    /// # asyncio
+    /// `StreamReader.exception`.
+    #[must_use]
+    pub fn exception(&self) -> Option<ConnError> {
+        self.state().exception()
+    }
+
+    /// Returns the limit, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        self.state().limit()
+    }
+
+    /// Sets the limit, in bytes.
+    ///
+    /// # Errors
+    /// [`ReadError::InvalidInput`] if it is zero.
+    ///
+    /// # asyncio
+    /// No counterpart: the limit is an argument of the constructor.
+    pub fn set_limit(&mut self, limit: usize) -> Result<(), ReadError> {
+        check_limit(limit)?;
+        self.state().set_limit(limit, self.transport().as_deref());
+        Ok(())
+    }
+
+    /// Sets what comes first when bytes are buffered and the connection failed.
+    pub fn set_error_policy(&mut self, policy: ErrorPolicy) {
+        self.error_policy = policy;
+    }
+
+    /// Sets what `readline` does with a line longer than the limit.
+    pub fn set_overlong_policy(&mut self, policy: OverlongPolicy) {
+        self.overlong_policy = policy;
+    }
+
+    // ── the feeding side ────────────────────────────────────────────────────────
+
+    /// Returns what a protocol feeds this reader by, also while a read waits.
+    ///
+    /// # asyncio
+    /// The reader itself, whose `feed_data` may be called at any time.
+    #[must_use]
+    pub fn feeder(&self) -> StreamFeed {
+        StreamFeed {
+            link: self.link.clone(),
+        }
+    }
+
+    /// Adds bytes, as [`StreamFeed::feed_data`] does.
+    ///
+    /// # asyncio
+    /// `StreamReader.feed_data`.
+    pub fn feed_data(&self, data: &[u8]) {
+        self.feeder().feed_data(data);
+    }
+
+    /// Ends the stream, as [`StreamFeed::feed_eof`] does.
+    ///
+    /// # asyncio
+    /// `StreamReader.feed_eof`.
+    pub fn feed_eof(&self) {
+        self.state().feed_eof();
+    }
+
+    /// Has all reads fail, as [`StreamFeed::set_exception`] does.
+    ///
+    /// # asyncio
+    /// `StreamReader.set_exception`.
+    pub fn set_exception(&self, error: impl Into<ConnError>) {
+        self.state().set_exception(error.into());
+    }
+
+    /// Sets the transport that is paused while too much is unread.
+    ///
+    /// # Panics
+    /// With `Transport already set` if there is one.
+    ///
+    /// # asyncio
+    /// `StreamReader.set_transport`.
+    pub fn set_transport(&self, transport: Rc<dyn Transport>) {
+        let earlier = self.link.set_transport(transport);
+        assert!(earlier.is_none(), "Transport already set");
+    }
+
+    // ── how reads work ──────────────────────────────────────────────────────────
+
+    pub(super) fn state(&self) -> &Rc<StreamState> {
+        &self.link.state
+    }
+
+    pub(super) fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+
+    fn transport(&self) -> Option<Rc<dyn Transport>> {
+        self.link.transport()
+    }
+
+    /// S1: a stored error comes before everything else, unless the policy says otherwise.
+    fn check_error_first(&self) -> Result<(), ReadError> {
+        match self.error_policy {
+            ErrorPolicy::ErrorFirst => self.check_error(),
+            ErrorPolicy::DataFirst => Ok(()),
+        }
+    }
+
+    fn check_error(&self) -> Result<(), ReadError> {
+        match self.state().exception() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
+    fn is_at_the_end(&self) -> Result<bool, ReadError> {
+        self.check_error()?;
+        Ok(self.state().eof().is_some())
+    }
+
+    async fn wait_for_data(&self, name: &str) -> Result<(), ReadError> {
+        debug_assert!(
+            self.lent.is_empty(),
+            "while a read waits, all bytes are at home"
+        );
+        self.state().wait(name, self.transport(), false)?.await;
+        Ok(())
+    }
+
+    async fn wait_to_pull(&self, name: &str) -> Result<(), ReadError> {
+        debug_assert!(
+            self.lent.is_empty(),
+            "while a read waits, all bytes are at home"
+        );
+        self.state().wait(name, self.transport(), true)?.await;
+        Ok(())
+    }
+
+    /// Puts lent bytes back in front of those at home.
+    fn bring_home(&mut self) {
+        let state = &self.link.state;
+        let pool = state.pool();
+        self.lent.release_if_empty(pool);
+        if self.lent.is_empty() {
+            return;
+        }
+        let lent = &mut self.lent;
+        state.at_home(|home| {
+            lent.append(home.unread(), pool);
+            mem::swap(home, lent);
+            lent.consume(lent.len());
+            lent.release_if_empty(pool);
+        });
+    }
+
+    /// Swaps the bytes at home into the handle, and returns how many there are.
+    fn lend(&mut self) -> usize {
+        debug_assert!(self.lent.is_empty(), "lent bytes come before those at home");
+        let lent = &mut self.lent;
+        let pool = self.link.state.pool();
+        lent.release_if_empty(pool);
+        self.link.state.at_home(|home| mem::swap(home, lent));
+        lent.len()
+    }
+
+    /// Takes `n` bytes at home as a vector.
+    fn take_home(&mut self, n: usize) -> Vec<u8> {
+        let taken = self.state().at_home(|home| home.take(n));
+        self.after_consuming(n);
+        taken
+    }
+
+    /// Drops `n` bytes at home.
+    fn drop_home(&mut self, n: usize) {
+        self.state().at_home(|home| home.consume(n));
+        self.after_consuming(n);
+    }
+
+    /// Consumes the first `n` lent bytes, and lends them all the same.
+    fn consume_lent(&mut self, n: usize) -> &[u8] {
+        self.lent.consume(n);
+        self.after_consuming(n);
+        self.lent.just_consumed(n)
+    }
+
+    /// S3.
+    fn after_consuming(&self, n: usize) {
+        let state = self.state();
+        state.at_home(|home| home.release_if_empty(state.pool()));
+        if state.is_paused() {
+            state.consumed(n, self.transport().as_deref());
+        } else {
+            state.consumed(n, None);
+        }
+    }
+
+    /// Takes buffered bytes, or pulls what the kernel has, into `buffer`.
+    fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let unread = self.state().unread();
+        if unread == 0 {
+            return self.transport()?.try_read(buffer).ok();
+        }
+        let n = unread.min(buffer.len());
+        self.state()
+            .at_home(|home| buffer[..n].copy_from_slice(&home.unread()[..n]));
+        self.drop_home(n);
+        Some(n)
+    }
+
+    /// Lends `n` bytes at least, fewer only at the end of the stream.
+    async fn fill(&mut self, n: usize, name: &str) -> Result<(), ReadError> {
+        if !self.lent.is_empty() && self.lent.len() >= n {
+            return Ok(());
+        }
+        self.bring_home();
+        while self.state().unread() < n && !self.is_at_the_end()? {
+            self.wait_for_data(name).await?;
+        }
+        self.lend();
+        Ok(())
+    }
+
+    /// Waits until a separator is at home, and returns where it ends.
+    async fn find(
+        &mut self,
+        separators: impl Separators,
+        limit: usize,
+        name: &str,
+    ) -> Result<usize, ReadError> {
+        self.prepare_scan(&separators);
+        loop {
+            match self
+                .state()
+                .at_home(|home| search(home, &separators, limit))
+            {
+                Search::Found(end) => return Ok(end),
+                Search::TooLong(overrun) => return Err(ReadError::LimitOverrun(overrun)),
+                Search::NotYet => {}
+            }
+            if self.is_at_the_end()? {
+                let partial = self.take_home(self.state().unread());
+                return Err(incomplete(partial, None));
+            }
+            self.wait_for_data(name).await?;
+        }
+    }
+
+    /// Waits until a separator is in the handle, and returns where it ends.
+    async fn find_to_lend(
+        &mut self,
+        separators: impl Separators,
+        limit: usize,
+        name: &str,
+    ) -> Result<usize, Unfound> {
+        self.prepare_scan(&separators);
+        if !self.lent.is_empty() {
+            match search(&mut self.lent, &separators, limit) {
+                Search::Found(end) => return Ok(end),
+                // What is at home may hold the separator: together they decide.
+                Search::TooLong(_) | Search::NotYet => {}
+            }
+        }
+        self.bring_home();
+        loop {
+            match self
+                .state()
+                .at_home(|home| search(home, &separators, limit))
+            {
+                Search::Found(end) => {
+                    self.lend();
+                    return Ok(end);
+                }
+                Search::TooLong(overrun) => {
+                    return Err(Unfound::Error(ReadError::LimitOverrun(overrun)));
+                }
+                Search::NotYet => {}
+            }
+            match self.is_at_the_end() {
+                Ok(true) => return Err(Unfound::TheEnd),
+                Ok(false) => self.wait_for_data(name).await.map_err(Unfound::Error)?,
+                Err(error) => return Err(Unfound::Error(error)),
+            }
+        }
+    }
+
+    /// A scan for the same separators goes on where it was; for others it begins anew.
+    fn prepare_scan(&mut self, separators: &impl Separators) {
+        if !self.scanned_for.is_for(separators) {
+            self.scanned_for = ScannedFor::new(separators);
+            self.lent.forget_scan();
+            self.state().at_home(ReadBuffer::forget_scan);
+        }
+    }
+
+    /// Drops what the policy says of a line that is too long.
+    fn drop_long_line(&mut self, overrun: &LimitOverrunError) -> ReadError {
+        let message = overrun.message;
+        let ended = message == FOUND_TOO_LATE;
+        let dropped = match self.overlong_policy {
+            OverlongPolicy::Keep => 0,
+            _ if ended => overrun.consumed + NEWLINE.len(),
+            OverlongPolicy::DropBuffer => self.state().unread(),
+            OverlongPolicy::DiscardLine => {
+                self.discarding_line = true;
+                self.state().unread()
+            }
+        };
+        self.drop_home(dropped);
+        ReadError::LineTooLong { message, dropped }
+    }
+
+    /// D16: drops the rest of a line that was too long, up to its newline or the end.
+    async fn discard_line(&mut self, name: &str) -> Result<(), ReadError> {
+        while self.discarding_line {
+            let newline = self
+                .state()
+                .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
+            match newline {
+                Some(at) => {
+                    self.drop_home(at + 1);
+                    self.discarding_line = false;
+                }
+                None => {
+                    self.drop_home(self.state().unread());
+                    if self.is_at_the_end()? {
+                        return Ok(());
+                    }
+                    self.wait_for_data(name).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for StreamReader {
+    fn drop(&mut self) {
+        self.state().abandon(self.transport().as_deref());
+    }
+}
+
+/// Shows how much is buffered, never what: it may be secret.
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "<StreamReader {} bytes", self.state().unread())?;
+        if self.state().eof().is_some() {
+            f.write_str(" eof")?;
+        }
+        write!(f, " limit={}", self.limit())?;
+        if let Some(error) = self.exception() {
+            write!(f, " exception={error:?}")?;
+        }
+        if let Some(transport) = self.transport() {
+            write!(f, " transport={transport:?}")?;
+        }
+        if self.state().is_paused() {
+            f.write_str(" paused")?;
+        }
+        f.write_str(">")
+    }
+}
+
+/// The feeding side of a [`StreamReader`], for protocols of your own.
+///
+/// # asyncio
+/// The methods `feed_data`, `feed_eof`, `set_exception` of the reader itself, which here
+/// a pending read borrows.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::{StreamReader, get_running_loop, run};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let mut reader = StreamReader::new();
+///     let feed = reader.feeder();
+///     get_running_loop()?.call_soon(move || feed.feed_data(b"later\n"))?;
+///     assert_eq!(reader.readline().await?, b"later\n");
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct StreamFeed {
+    link: Rc<Link>,
+}
+
+impl StreamFeed {
+    /// Adds bytes, and wakes the read that waits.
+    ///
+    /// If more than twice the limit is unread then, the reader's transport is paused.
+    /// No bytes have no effect. Bytes after [`feed_eof`](Self::feed_eof) are a mistake:
+    /// they are dropped, and in debug builds this panics.
+    ///
+    /// # asyncio
+    /// `StreamReader.feed_data`.
+    pub fn feed_data(&self, data: &[u8]) {
+        let transport = self.link.transport();
+        self.link.state.feed_data(transport.as_deref(), data);
+    }
+
+    /// Ends the stream, and wakes the read that waits. Again has no effect.
+    ///
+    /// # asyncio
+    /// `StreamReader.feed_eof`.
+    pub fn feed_eof(&self) {
+        self.link.state.feed_eof();
+    }
+
+    /// Has the read that waits fail, and all that follow.
+    ///
+    /// # asyncio
+    /// `StreamReader.set_exception`.
+    pub fn set_exception(&self, error: impl Into<ConnError>) {
+        self.link.state.set_exception(error.into());
+    }
+}
+
+impl fmt::Debug for StreamFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamFeed").finish_non_exhaustive()
+    }
+}
+
+/// Why there is nothing to lend.
+enum Unfound {
+    /// The stream ended without a separator; what is left is at home.
+    TheEnd,
+    Error(ReadError),
+}
+
+/// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.
+struct Filling<'a> {
+    reader: &'a mut StreamReader,
+    buffer: &'a mut [u8],
+    filled: usize,
+}
+
+impl Filling<'_> {
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let n = self.reader.take_into(&mut self.buffer[self.filled..])?;
+        self.filled += n;
+        Some(n)
+    }
+
+    /// Returns what was taken, which is the caller's then.
+    fn give_up(&mut self) -> Vec<u8> {
+        let partial = self.buffer[..self.filled].to_vec();
+        self.filled = 0;
+        partial
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if self.filled > 0 {
+            let taken = &self.buffer[..self.filled];
+            let state = self.reader.state();
+            state.at_home(|home| home.prepend(taken));
+            state.put_back(taken.len());
+        }
+    }
+}
+
+fn check_limit(limit: usize) -> Result<(), ReadError> {
+    if limit == 0 {
+        return Err(ReadError::InvalidInput("Limit cannot be <= 0".into()));
+    }
+    Ok(())
+}
+
+fn incomplete(partial: Vec<u8>, expected: Option<usize>) -> ReadError {
+    ReadError::Incomplete(IncompleteReadError { partial, expected })
+}
