@@ -10,9 +10,9 @@ compile_error!(
 // list that are of a lower layer, and from nothing else: tests/layers.rs has the table.
 
 // Layer 0: the ground.
-mod buffer; //      bytes that came or go
 mod clock; //       what time it is, really or virtually
 mod error; //       what can go wrong, as values
+mod buffer; //      bytes that came or go
 mod waiters; //     who sleeps on what
 // Layer 1
 mod reactor; //     what the operating system says is ready

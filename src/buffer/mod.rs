@@ -15,9 +15,9 @@
 //! asyncio: the `bytearray` of `StreamReader._buffer`, the deque of
 //! `_SelectorSocketTransport._buffer`.
 
-mod pool;
-mod read_buffer;
-mod write_buffer;
+mod read_buffer; //  what came and was not read
+mod write_buffer; // what was written and not sent
+mod pool; //         the memory of both, between two uses
 
 pub(crate) use pool::BufferPool;
 pub(crate) use read_buffer::ReadBuffer;

@@ -20,9 +20,9 @@
 //! asyncio: `asyncio.Transport`, `asyncio.Protocol`. The two traits name each other, as
 //! the two classes do.
 
-mod extra_info;
-mod protocol;
-mod transport;
+mod transport; //  what a protocol asks of a connection
+mod protocol; //   who is told what happens on it
+mod extra_info; // what else there is to know of it
 
 pub use extra_info::{
     Address, ExtraInfoKey, ExtraInfoRequest, PeerName, SockName, Socket, SocketInfo,

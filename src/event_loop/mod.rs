@@ -18,15 +18,15 @@
 //!
 //! asyncio: `BaseEventLoop`, and `asyncio.run`.
 
-mod exceptions;
-mod loop_handle;
-mod remote;
-mod run;
-mod running;
-mod threads;
-mod timers;
-mod turn;
-mod watchers;
+mod turn; //        one turn: begin here
+mod timers; //      callbacks that wait for their time
+mod loop_handle; // what a program asks of the loop
+mod remote; //      what other threads may ask of it
+mod running; //     which loop runs on this thread
+mod watchers; //    a user's own descriptors
+mod threads; //     where what blocks goes
+mod exceptions; //  where failures go that nobody awaits
+mod run; //         a loop for one program
 
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
 pub(crate) use loop_handle::{LoopCore, MAX_RECEIVE};

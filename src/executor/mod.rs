@@ -21,13 +21,13 @@
 //! asyncio: `BaseEventLoop._ready`, `Handle`, `Task`. asyncio's word "executor" means
 //! a pool of threads; that is `event_loop::threads` here.
 
-mod budget;
-mod handle;
-mod inbox;
-mod step_end;
-mod task;
-mod task_table;
-mod waker;
+mod handle; //     a callback that can be cancelled
+mod task; //       a future that is polled, and the handle to await it by
+mod task_table; // every task that has not ended
+mod waker; //      what a future keeps to be polled again
+mod inbox; //      what other threads send
+mod step_end; //   who acts when a step is over
+mod budget; //     how often a step may complete at once
 
 pub(crate) use budget::{Budget, has_budget};
 pub use handle::Handle;

@@ -15,13 +15,13 @@
 //! asyncio: `streams.open_connection`, `start_server`, `loop.create_connection`,
 //! `loop.create_server`, `base_events.Server`.
 
-mod client;
-mod connect;
-mod handler;
-mod host;
-mod listen;
-mod server;
-mod serving;
+mod host; //    a name or an address, before it is resolved
+mod client; //  open_connection, create_connection
+mod connect; // a socket, and the wait until it is connected
+mod serving; // start_server, create_server
+mod handler; // what is called for each client
+mod listen; //  sockets that listen
+mod server; //  the server, and its connections
 
 pub use client::{
     CreateConnection, OpenConnection, open_connection, open_connection_sock, open_unix_connection,

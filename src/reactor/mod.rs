@@ -18,8 +18,8 @@
 //!
 //! asyncio: `selectors` plus `BaseSelectorEventLoop._process_events`.
 
-mod notifier;
-mod readiness;
+mod readiness; // what is known about one source, and when that is spent
+mod notifier; //  what another thread rings
 
 pub(crate) use notifier::Notifier;
 pub(crate) use readiness::SHORT_MEANS_EXHAUSTED;

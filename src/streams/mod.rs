@@ -22,16 +22,13 @@
 //!
 //! asyncio: `streams.py`.
 
-mod flow_control;
-mod memory;
-mod protocol;
-mod reader;
-mod search;
-mod state;
-mod writer;
-
-#[cfg(test)]
-mod tests;
+mod state; //        what protocol, reader and writer share
+mod protocol; //     callbacks come in here
+mod flow_control; // who waits until writing may go on
+mod reader; //       coroutines read here
+mod search; //       where a separator ends
+mod writer; //       coroutines write here
+mod memory; //       two streams that are each other's peer
 
 pub use flow_control::FlowControlMixin;
 pub use memory::memory_stream_pair;

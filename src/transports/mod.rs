@@ -20,11 +20,11 @@
 //!
 //! asyncio: `_SelectorSocketTransport`.
 
-mod connection_state;
-mod memory;
-mod protocol_cell;
-mod socket;
-mod stream_transport;
+mod connection_state; // what is true of a connection; does no I/O
+mod protocol_cell; //    the one place that calls a protocol
+mod stream_transport; // brings the two together with a socket
+mod socket; //           what bytes come from and go to
+mod memory; //           two transports that are each other's peer
 
 pub use memory::memory_transport_pair;
 pub(crate) use socket::{Socket, unix_address};

@@ -1,1 +1,0 @@
-//! What the public reader can't express.
