@@ -8,16 +8,21 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
 
 use crate::error::LoopError;
 
 use super::loop_handle::{EventLoop, LoopHandle};
 use super::running::get_running_loop;
 
+/// How long `run` waits for threads that are still at work: five minutes, as asyncio.
+const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
+
 /// Runs `main` on a loop of its own, and cleans up after it.
 ///
 /// When `main` has ended, in whatever way, tasks that are left are cancelled, and the
-/// loop is closed. What is still in write buffers then is dropped: a program that
+/// loop is closed. It waits for work that threads are at, for five minutes at the
+/// most. What is still in write buffers then is dropped: a program that
 /// cares closes its writers and awaits `wait_closed`.
 ///
 /// # Errors
@@ -141,7 +146,7 @@ impl Runner {
         if self.event_loop.is_closed() {
             return Ok(());
         }
-        let ended = self.end_tasks();
+        let ended = self.end_tasks().and_then(|()| self.end_threads());
         self.event_loop.close()?;
         ended
     }
@@ -151,8 +156,22 @@ impl Runner {
         executor.set_orphan_message("unhandled exception during run() shutdown");
         let tasks = self.event_loop.all_tasks();
         executor.cancel_all();
-        while tasks.iter().any(|task| !task.done()) {
-            // A cancelled task ends at its next step, so this is a turn or two.
+        self.turn_while(|| tasks.iter().any(|task| !task.done()))
+    }
+
+    fn end_threads(&self) -> io::Result<()> {
+        let handle = self.event_loop.handle();
+        let ended = self.event_loop.create_task(async move {
+            handle
+                .shutdown_default_executor(Some(THREAD_JOIN_TIMEOUT))
+                .await;
+        });
+        self.turn_while(|| !ended.done())
+    }
+
+    /// Turns, not a run: a runner may be closed inside a step of another loop.
+    fn turn_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
+        while going_on() {
             self.event_loop.turn(None)?;
         }
         Ok(())

@@ -13,6 +13,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -21,6 +22,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use crate::error::LoopError;
 
@@ -75,6 +77,43 @@ impl LoopHandle {
             Ok(value) => Ok(value),
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// Takes no more work for threads, and waits until what was taken is done, for
+    /// `patience` at the most: `None` is without end.
+    ///
+    /// What is not done by then goes on without anybody to wait for it; that is logged as
+    /// a warning.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the threads to end by themselves.
+    ///
+    /// # asyncio
+    /// `loop.shutdown_default_executor(timeout)`.
+    pub async fn shutdown_default_executor(&self, patience: Option<Duration>) {
+        let core = self.core();
+        core.threads_shut_down.set(true);
+        let Some(pool) = core.threads.borrow().clone() else {
+            return;
+        };
+        let deadline = patience.map(|patience| self.deadline(patience));
+        let mut timer = None;
+        pool.shared.shut_down_when_done();
+        poll_fn(|cx| {
+            if pool.shared.poll_ended(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let Some(deadline) = deadline else {
+                return Poll::Pending;
+            };
+            if self.time() >= deadline {
+                log::warn!("the executor's threads were not done within {patience:?}");
+                return Poll::Ready(());
+            }
+            timer.get_or_insert_with(|| self.wake_at(deadline, cx.waker()));
+            Poll::Pending
+        })
+        .await;
     }
 
     /// Resolves a host name off the loop.
@@ -146,6 +185,8 @@ struct PoolState {
     threads: usize,
     idle: usize,
     shut_down: bool,
+    /// Who waits for the last thread to end.
+    awaited_by: Option<Waker>,
 }
 
 impl ThreadPool {
@@ -185,6 +226,13 @@ impl Shared {
                 job(); // a panic is caught in the job
                 state = self.lock();
             } else if state.shut_down {
+                state.threads -= 1;
+                let last = state.threads == 0;
+                let waker = state.awaited_by.take_if(|_| last);
+                drop(state);
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
                 return;
             } else {
                 state.idle += 1;
@@ -197,13 +245,29 @@ impl Shared {
         }
     }
 
-    fn shut_down(&self) {
-        let mut state = self.lock();
-        state.shut_down = true;
-        let unstarted = std::mem::take(&mut state.jobs);
-        drop(state);
-        drop(unstarted);
+    /// Has the threads end when no job is left.
+    fn shut_down_when_done(&self) {
+        self.lock().shut_down = true;
         self.work_or_end.notify_all();
+    }
+
+    /// Has the threads end when the job they are at is done; no other is begun.
+    fn shut_down(&self) {
+        let unstarted = std::mem::take(&mut self.lock().jobs);
+        drop(unstarted);
+        self.shut_down_when_done();
+    }
+
+    /// Waits until the last thread has ended.
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.threads == 0 {
+            return Poll::Ready(());
+        }
+        let stale = state.awaited_by.replace(cx.waker().clone());
+        drop(state);
+        drop(stale);
+        Poll::Pending
     }
 
     fn is_busy(&self) -> bool {

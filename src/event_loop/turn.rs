@@ -43,12 +43,25 @@ pub(super) struct SincePoll {
     at: Cell<Duration>,
 }
 
+impl SincePoll {
+    /// A poll was made.
+    fn begin(&self, now: Duration) {
+        self.turns.set(0);
+        self.steps.set(0);
+        self.at.set(now);
+    }
+
+    fn count_steps(&self, steps: usize) {
+        self.steps.set(self.steps.get() + steps);
+    }
+}
+
 impl LoopCore {
     /// Runs one turn. `None` may sleep until something happens.
     pub(super) fn run_once(&self, max_wait: Option<Duration>) -> io::Result<()> {
         let sleep = self.begin(max_wait);
-        self.wait(sleep)?;
-        self.finish();
+        let now = self.wait(sleep)?;
+        self.finish(now);
         Ok(())
     }
 
@@ -63,48 +76,35 @@ impl LoopCore {
         }
     }
 
-    /// Asks the poller what became ready, and queues it.
-    fn wait(&self, sleep: Option<Duration>) -> io::Result<()> {
-        let busy = self.executor.ready_len() > 0;
-        if busy && !self.reactor.has_retained() && self.may_skip_poll() {
-            return Ok(());
-        }
-        let sleep = if sleep == Some(Duration::ZERO) {
-            sleep
-        } else {
-            // Say that we sleep before looking for mail: then one of the two of us,
-            // whoever sends and whoever sleeps, sees what the other did.
-            self.inbox.sleeps();
-            if self.inbox.has_mail() {
-                Some(Duration::ZERO)
-            } else {
-                sleep
+    /// Asks the poller what became ready, and queues it; returns the time by which this
+    /// turn judges what is due.
+    fn wait(&self, sleep: Option<Duration>) -> io::Result<Duration> {
+        if self.executor.ready_len() > 0 && !self.reactor.has_retained() {
+            let now = self.clock.now();
+            if self.may_skip_poll(now) {
+                return Ok(now);
             }
-        };
-        let polled = self.poll(sleep);
-        self.inbox.wakes();
+        }
+        self.poll(sleep)?;
         self.executor.collect_mail();
-        polled
+        let now = self.clock.now();
+        self.since_poll.begin(now);
+        Ok(now)
     }
 
     /// Queues the timers that are due, and runs what is queued by then, no more.
-    fn finish(&self) {
-        if self.timers.len() > 0 {
-            let now = self.clock.now();
-            while let Some(handle) = self.timers.pop_due(now) {
-                self.executor.push(Ready::Call(handle));
-            }
+    fn finish(&self, now: Duration) {
+        while let Some(handle) = self.timers.pop_due(now) {
+            self.executor.push(Ready::Call(handle));
         }
         let queued = self.executor.ready_len();
         for _ in 0..queued {
             let Some(ready) = self.executor.pop() else {
-                break; // the loop was closed by a nested turn's error path
+                break;
             };
             self.run_step(ready);
         }
-        self.since_poll
-            .steps
-            .set(self.since_poll.steps.get() + queued);
+        self.since_poll.count_steps(queued);
     }
 
     /// Returns how long the loop may sleep now: not at all if there is work, until the
@@ -124,26 +124,31 @@ impl LoopCore {
 
     /// D26: a task woken by an I/O callback runs in the next turn; a poll before that
     /// would cost each request a system call, and find nothing.
-    fn may_skip_poll(&self) -> bool {
+    fn may_skip_poll(&self, now: Duration) -> bool {
         let since = &self.since_poll;
         let turns = since.turns.get() + 1;
         since.turns.set(turns);
         turns <= MAX_SKIPPED_TURNS
             && since.steps.get() < MAX_SKIPPED_STEPS
-            && self.clock.now().saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
+            && now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
     }
 
     fn poll(&self, sleep: Option<Duration>) -> io::Result<()> {
-        let since = &self.since_poll;
-        since.turns.set(0);
-        since.steps.set(0);
-        if self.clock.is_simulated() && sleep != Some(Duration::ZERO) {
-            self.poll_in_simulated_time(sleep)?;
-        } else {
-            self.poll_for_real(sleep)?;
+        if sleep == Some(Duration::ZERO) {
+            return self.poll_for_real(sleep);
         }
-        since.at.set(self.clock.now());
-        Ok(())
+        // Say that we sleep before looking for mail: then one of the two of us, whoever
+        // sends and whoever sleeps, sees what the other did.
+        self.inbox.sleeps();
+        let polled = if self.inbox.has_mail() {
+            self.poll_for_real(Some(Duration::ZERO))
+        } else if self.clock.is_simulated() {
+            self.poll_in_simulated_time(sleep)
+        } else {
+            self.poll_for_real(sleep)
+        };
+        self.inbox.wakes();
+        polled
     }
 
     fn poll_for_real(&self, sleep: Option<Duration>) -> io::Result<()> {

@@ -745,20 +745,27 @@ impl StreamReader {
     }
 
     async fn wait_for_data(&self, name: &str) -> Result<(), ReadError> {
-        debug_assert!(
-            self.lent.is_empty(),
-            "while a read waits, all bytes are at home"
-        );
-        self.state().wait(name, self.transport(), false)?.await;
-        Ok(())
+        // Only a paused transport is needed, to be resumed (S2).
+        let paused = self.state().is_paused();
+        let transport = self.transport().filter(|_| paused);
+        self.wait(name, transport, false).await
     }
 
     async fn wait_to_pull(&self, name: &str) -> Result<(), ReadError> {
+        self.wait(name, self.transport(), true).await
+    }
+
+    async fn wait(
+        &self,
+        name: &str,
+        transport: Option<Rc<dyn Transport>>,
+        pull: bool,
+    ) -> Result<(), ReadError> {
         debug_assert!(
             self.lent.is_empty(),
             "while a read waits, all bytes are at home"
         );
-        self.state().wait(name, self.transport(), true)?.await;
+        self.state().wait(name, transport, pull)?.await;
         Ok(())
     }
 
