@@ -59,3 +59,16 @@ pub use streams::{
 pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
 pub use time::{Sleep, sleep, timeout, timeout_at};
 pub use transports::memory_transport_pair;
+
+/// The book, whose code is compiled and run with the tests.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../docs/01-map.md")]
+    struct Map;
+    #[doc = include_str!("../docs/02-rules.md")]
+    struct Rules;
+    #[doc = include_str!("../docs/03-from-asyncio.md")]
+    struct FromAsyncio;
+    #[doc = include_str!("../docs/04-cases.md")]
+    struct Cases;
+}
