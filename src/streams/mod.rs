@@ -26,6 +26,7 @@ mod state; //        what protocol, reader and writer share
 mod protocol; //     callbacks come in here
 mod flow_control; // who waits until writing may go on
 mod reader; //       coroutines read here
+mod read; //         how a read waits
 mod search; //       where a separator ends
 mod writer; //       coroutines write here
 mod memory; //       two streams that are each other's peer

@@ -44,8 +44,14 @@ type ClientConnected = Box<dyn FnOnce(StreamReader, StreamWriter)>;
 /// ```
 pub struct StreamReaderProtocol {
     state: Rc<StreamState>,
-    /// The reader and its callback, until the connection is made.
-    serving: Option<(StreamReader, ClientConnected)>,
+    /// The reader and its callback, until the connection is made: boxed, since the protocol
+    /// lives as long as the connection.
+    serving: Option<Box<Serving>>,
+}
+
+struct Serving {
+    reader: StreamReader,
+    client_connected: ClientConnected,
 }
 
 impl StreamReaderProtocol {
@@ -67,14 +73,21 @@ impl StreamReaderProtocol {
     ) -> StreamReaderProtocol {
         StreamReaderProtocol {
             state: reader.state().clone(),
-            serving: Some((reader, Box::new(client_connected))),
+            serving: Some(Box::new(Serving {
+                reader,
+                client_connected: Box::new(client_connected),
+            })),
         }
     }
 }
 
 impl Protocol for StreamReaderProtocol {
     fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
-        if let Some((reader, client_connected)) = self.serving.take() {
+        if let Some(serving) = self.serving.take() {
+            let Serving {
+                reader,
+                client_connected,
+            } = *serving;
             let writer = StreamWriter::new(transport.clone(), &reader);
             client_connected(reader, writer);
         } else if self.state.is_abandoned() {

@@ -17,6 +17,7 @@ use crate::error::{ConnError, IncompleteReadError, LimitOverrunError, ReadError}
 use crate::event_loop::MAX_RECEIVE;
 use crate::task::{spend_budget, yield_now};
 
+use super::read::{Pull, Read};
 use super::search::{
     FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, check_separators, search,
 };
@@ -169,22 +170,7 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.read(n)`; `read(-1)` is [`read_all`](Self::read_all).
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        if n == 0 {
-            return Ok(Vec::new());
-        }
-        self.bring_home();
-        loop {
-            let unread = self.state().unread();
-            if unread > 0 {
-                return Ok(self.take_home(n.min(unread)));
-            }
-            if self.is_at_the_end()? {
-                return Ok(Vec::new());
-            }
-            self.wait_for_data("read").await?;
-        }
+        self.read_when("read", |reader| reader.try_read(n)).await
     }
 
     /// Reads everything up to the end of the stream. Not bounded by the limit.
@@ -213,22 +199,8 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn read_all_limited(&mut self, max: usize) -> Result<Vec<u8>, ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        self.bring_home();
-        loop {
-            let unread = self.state().unread();
-            if unread > max {
-                return Err(ReadError::LimitOverrun(LimitOverrunError {
-                    message: "Stream is longer than limit",
-                    consumed: unread,
-                }));
-            }
-            if self.is_at_the_end()? {
-                return Ok(self.take_home(unread));
-            }
-            self.wait_for_data("read_all").await?;
-        }
+        self.read_when("read_all", |reader| reader.try_read_all(max))
+            .await
     }
 
     /// Reads exactly `n` bytes. Not bounded by the limit.
@@ -243,23 +215,8 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.readexactly`; a negative `n` can't be written.
     pub async fn readexactly(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        if n == 0 {
-            return Ok(Vec::new());
-        }
-        self.bring_home();
-        loop {
-            let unread = self.state().unread();
-            if unread >= n {
-                return Ok(self.take_home(n));
-            }
-            if self.is_at_the_end()? {
-                let partial = self.take_home(unread);
-                return Err(incomplete(partial, Some(n)));
-            }
-            self.wait_for_data("readexactly").await?;
-        }
+        self.read_when("readexactly", |reader| reader.try_readexactly(n))
+            .await
     }
 
     /// Reads up to and including the next `b'\n'`.
@@ -278,7 +235,9 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
     pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
-        self.readline_limited(self.limit()).await
+        let limit = self.limit();
+        self.read_when("readline", |reader| reader.try_readline(limit))
+            .await
     }
 
     /// Does what [`readline`](Self::readline) does, with another limit for this call.
@@ -293,16 +252,8 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         check_limit(limit)?;
-        spend_budget().await;
-        self.check_error_first()?;
-        self.bring_home();
-        self.discard_line("readline").await?;
-        match self.find(NEWLINE, limit, "readline").await {
-            Ok(end) => Ok(self.take_home(end)),
-            Err(ReadError::Incomplete(end)) => Ok(end.partial),
-            Err(ReadError::LimitOverrun(overrun)) => Err(self.drop_long_line(&overrun)),
-            Err(error) => Err(error),
-        }
+        self.read_when("readline", |reader| reader.try_readline(limit))
+            .await
     }
 
     /// Returns the next line, or `None` at the end of the stream.
@@ -350,8 +301,12 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.readuntil`; without a default separator.
     pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
+        check_separators(&separators)?;
         let limit = self.limit();
-        self.readuntil_limited(separators, limit).await
+        self.read_when("readuntil", |reader| {
+            reader.try_readuntil(&separators, limit)
+        })
+        .await
     }
 
     /// Does what [`readuntil`](Self::readuntil) does, with another limit for this call.
@@ -371,11 +326,10 @@ impl StreamReader {
     ) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         check_limit(limit)?;
-        spend_budget().await;
-        self.check_error_first()?;
-        self.bring_home();
-        let end = self.find(separators, limit, "readuntil").await?;
-        Ok(self.take_home(end))
+        self.read_when("readuntil", |reader| {
+            reader.try_readuntil(&separators, limit)
+        })
+        .await
     }
 
     // ── borrowing reads ─────────────────────────────────────────────────────────
@@ -409,9 +363,8 @@ impl StreamReader {
     /// # }
     /// ```
     pub async fn fill_buf(&mut self) -> Result<&[u8], ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        self.fill(1, "fill_buf").await?;
+        self.read_when("fill_buf", |reader| reader.try_fill(1))
+            .await?;
         Ok(self.lent.unread())
     }
 
@@ -442,9 +395,7 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn peek(&mut self, n: usize) -> Result<&[u8], ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        self.fill(n, "peek").await?;
+        self.read_when("peek", |reader| reader.try_fill(n)).await?;
         let there = n.min(self.lent.len());
         Ok(&self.lent.unread()[..there])
     }
@@ -462,22 +413,10 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn readline_ref(&mut self) -> Result<&[u8], ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        if self.discarding_line {
-            self.bring_home();
-            self.discard_line("readline_ref").await?;
-        }
         let limit = self.limit();
-        let end = match self.find_to_lend(NEWLINE, limit, "readline_ref").await {
-            Ok(end) => end,
-            Err(Unfound::TheEnd) => self.lend(),
-            Err(Unfound::Error(ReadError::LimitOverrun(overrun))) => {
-                self.bring_home();
-                return Err(self.drop_long_line(&overrun));
-            }
-            Err(Unfound::Error(error)) => return Err(error),
-        };
+        let end = self
+            .read_when("readline_ref", |reader| reader.try_lend_line(limit))
+            .await?;
         Ok(self.consume_lent(end))
     }
 
@@ -495,17 +434,13 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readuntil_ref(&mut self, separators: impl Separators) -> Result<&[u8], ReadError> {
         check_separators(&separators)?;
-        spend_budget().await;
-        self.check_error_first()?;
         let limit = self.limit();
-        match self.find_to_lend(separators, limit, "readuntil_ref").await {
-            Ok(end) => Ok(self.consume_lent(end)),
-            Err(Unfound::TheEnd) => {
-                let partial = self.take_home(self.state().unread());
-                Err(incomplete(partial, None))
-            }
-            Err(Unfound::Error(error)) => Err(error),
-        }
+        let end = self
+            .read_when("readuntil_ref", |reader| {
+                reader.try_lend_record(&separators, limit)
+            })
+            .await?;
+        Ok(self.consume_lent(end))
     }
 
     /// Lends all unread bytes, without waiting for more, whatever has happened.
@@ -558,7 +493,7 @@ impl StreamReader {
             if self.is_at_the_end()? {
                 return Ok(0);
             }
-            self.wait_to_pull("read_into").await?;
+            Pull::begin(self, "read_into")?.await;
         }
     }
 
@@ -595,7 +530,7 @@ impl StreamReader {
                 let partial = filling.give_up();
                 return Err(incomplete(partial, Some(expected)));
             } else {
-                filling.reader.wait_to_pull("readexactly_into").await?;
+                Pull::begin(filling.reader, "readexactly_into")?.await;
             }
         }
         filling.filled = 0; // they are the caller's now
@@ -715,16 +650,21 @@ impl StreamReader {
         &self.link.state
     }
 
+    /// While a read waits, all unread bytes are at home.
+    pub(super) fn debug_assert_all_at_home(&self) {
+        debug_assert!(self.lent.is_empty(), "lent bytes must come home first");
+    }
+
     pub(super) fn link(&self) -> &Rc<Link> {
         &self.link
     }
 
-    fn transport(&self) -> Option<Rc<dyn Transport>> {
+    pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
         self.link.transport()
     }
 
     /// S1: a stored error comes before everything else, unless the policy says otherwise.
-    fn check_error_first(&self) -> Result<(), ReadError> {
+    pub(super) fn check_error_first(&self) -> Result<(), ReadError> {
         match self.error_policy {
             ErrorPolicy::ErrorFirst => self.check_error(),
             ErrorPolicy::DataFirst => Ok(()),
@@ -744,29 +684,112 @@ impl StreamReader {
         Ok(self.state().eof().is_some())
     }
 
-    async fn wait_for_data(&self, name: &str) -> Result<(), ReadError> {
-        // Only a paused transport is needed, to be resumed (S2).
-        let paused = self.state().is_paused();
-        let transport = self.transport().filter(|_| paused);
-        self.wait(name, transport, false).await
+    /// How the reads work that return what was fed: see [`Read`].
+    fn read_when<T, A>(&mut self, name: &'static str, attempt: A) -> Read<'_, A>
+    where
+        A: FnMut(&mut Self) -> Result<Option<T>, ReadError>,
+    {
+        Read::new(self, name, attempt)
     }
 
-    async fn wait_to_pull(&self, name: &str) -> Result<(), ReadError> {
-        self.wait(name, self.transport(), true).await
+    fn try_read(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        if n == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread > 0 {
+            return Ok(Some(self.take_home(n.min(unread))));
+        }
+        Ok(self.is_at_the_end()?.then(Vec::new))
     }
 
-    async fn wait(
-        &self,
-        name: &str,
-        transport: Option<Rc<dyn Transport>>,
-        pull: bool,
-    ) -> Result<(), ReadError> {
-        debug_assert!(
-            self.lent.is_empty(),
-            "while a read waits, all bytes are at home"
-        );
-        self.state().wait(name, transport, pull)?.await;
-        Ok(())
+    fn try_read_all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread > max {
+            return Err(ReadError::LimitOverrun(LimitOverrunError {
+                message: "Stream is longer than limit",
+                consumed: unread,
+            }));
+        }
+        Ok(self.is_at_the_end()?.then(|| self.take_home(unread)))
+    }
+
+    fn try_readexactly(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        if n == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread >= n {
+            return Ok(Some(self.take_home(n)));
+        }
+        if self.is_at_the_end()? {
+            return Err(incomplete(self.take_home(unread), Some(n)));
+        }
+        Ok(None)
+    }
+
+    fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        if !self.try_discard_line()? {
+            return Ok(None);
+        }
+        match self.try_find(NEWLINE, limit) {
+            Ok(end) => Ok(end.map(|end| self.take_home(end))),
+            Err(Unfound::TheEnd) => Ok(Some(self.take_home(self.state().unread()))),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
+    }
+
+    fn try_readuntil(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        match self.try_find(separators, limit) {
+            Ok(end) => Ok(end.map(|end| self.take_home(end))),
+            Err(unfound) => Err(self.no_record(unfound)),
+        }
+    }
+
+    fn try_fill(&mut self, n: usize) -> Result<Option<()>, ReadError> {
+        if !self.lent.is_empty() && self.lent.len() >= n {
+            return Ok(Some(()));
+        }
+        self.bring_home();
+        if self.state().unread() < n && !self.is_at_the_end()? {
+            return Ok(None);
+        }
+        self.lend();
+        Ok(Some(()))
+    }
+
+    fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
+        if self.discarding_line {
+            self.bring_home();
+            if !self.try_discard_line()? {
+                return Ok(None);
+            }
+        }
+        match self.try_find_to_lend(NEWLINE, limit) {
+            Ok(end) => Ok(end),
+            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
+    }
+
+    fn try_lend_record(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<usize>, ReadError> {
+        self.try_find_to_lend(separators, limit)
+            .map_err(|unfound| self.no_record(unfound))
     }
 
     /// Puts lent bytes back in front of those at home.
@@ -840,79 +863,51 @@ impl StreamReader {
         Some(n)
     }
 
-    /// Lends `n` bytes at least, fewer only at the end of the stream.
-    async fn fill(&mut self, n: usize, name: &str) -> Result<(), ReadError> {
-        if !self.lent.is_empty() && self.lent.len() >= n {
-            return Ok(());
-        }
-        self.bring_home();
-        while self.state().unread() < n && !self.is_at_the_end()? {
-            self.wait_for_data(name).await?;
-        }
-        self.lend();
-        Ok(())
-    }
-
-    /// Waits until a separator is at home, and returns where it ends.
-    async fn find(
+    /// Looks for a separator at home, and says where it ends.
+    fn try_find(
         &mut self,
-        separators: impl Separators,
+        separators: &impl Separators,
         limit: usize,
-        name: &str,
-    ) -> Result<usize, ReadError> {
-        self.prepare_scan(&separators);
-        loop {
-            match self
-                .state()
-                .at_home(|home| search(home, &separators, limit))
-            {
-                Search::Found(end) => return Ok(end),
-                Search::TooLong(overrun) => return Err(ReadError::LimitOverrun(overrun)),
-                Search::NotYet => {}
-            }
-            if self.is_at_the_end()? {
-                let partial = self.take_home(self.state().unread());
-                return Err(incomplete(partial, None));
-            }
-            self.wait_for_data(name).await?;
+    ) -> Result<Option<usize>, Unfound> {
+        self.prepare_scan(separators);
+        match self.state().at_home(|home| search(home, separators, limit)) {
+            Search::Found(end) => Ok(Some(end)),
+            Search::TooLong(overrun) => Err(Unfound::TooLong(overrun)),
+            Search::NotYet => match self.is_at_the_end() {
+                Ok(true) => Err(Unfound::TheEnd),
+                Ok(false) => Ok(None),
+                Err(error) => Err(Unfound::Lost(error)),
+            },
         }
     }
 
-    /// Waits until a separator is in the handle, and returns where it ends.
-    async fn find_to_lend(
+    /// Looks for a separator in what is lent, then at home; what it finds is lent.
+    fn try_find_to_lend(
         &mut self,
-        separators: impl Separators,
+        separators: &impl Separators,
         limit: usize,
-        name: &str,
-    ) -> Result<usize, Unfound> {
-        self.prepare_scan(&separators);
+    ) -> Result<Option<usize>, Unfound> {
         if !self.lent.is_empty() {
-            match search(&mut self.lent, &separators, limit) {
-                Search::Found(end) => return Ok(end),
-                // What is at home may hold the separator: together they decide.
-                Search::TooLong(_) | Search::NotYet => {}
+            self.prepare_scan(separators);
+            if let Search::Found(end) = search(&mut self.lent, separators, limit) {
+                return Ok(Some(end));
             }
+            // What is at home may hold the separator: together they decide.
         }
         self.bring_home();
-        loop {
-            match self
-                .state()
-                .at_home(|home| search(home, &separators, limit))
-            {
-                Search::Found(end) => {
-                    self.lend();
-                    return Ok(end);
-                }
-                Search::TooLong(overrun) => {
-                    return Err(Unfound::Error(ReadError::LimitOverrun(overrun)));
-                }
-                Search::NotYet => {}
-            }
-            match self.is_at_the_end() {
-                Ok(true) => return Err(Unfound::TheEnd),
-                Ok(false) => self.wait_for_data(name).await.map_err(Unfound::Error)?,
-                Err(error) => return Err(Unfound::Error(error)),
-            }
+        let end = self.try_find(separators, limit)?;
+        if end.is_some() {
+            self.lend();
+        }
+        Ok(end)
+    }
+
+    /// What `readuntil` fails with.
+    fn no_record(&mut self, unfound: Unfound) -> ReadError {
+        match unfound {
+            Unfound::TheEnd => incomplete(self.take_home(self.state().unread()), None),
+            Unfound::TooLong(overrun) => ReadError::LimitOverrun(overrun),
+            Unfound::Lost(error) => error,
         }
     }
 
@@ -942,27 +937,25 @@ impl StreamReader {
         ReadError::LineTooLong { message, dropped }
     }
 
-    /// D16: drops the rest of a line that was too long, up to its newline or the end.
-    async fn discard_line(&mut self, name: &str) -> Result<(), ReadError> {
-        while self.discarding_line {
-            let newline = self
-                .state()
-                .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
-            match newline {
-                Some(at) => {
-                    self.drop_home(at + 1);
-                    self.discarding_line = false;
-                }
-                None => {
-                    self.drop_home(self.state().unread());
-                    if self.is_at_the_end()? {
-                        return Ok(());
-                    }
-                    self.wait_for_data(name).await?;
-                }
+    /// D16: drops the rest of a line that was too long. False if more of it is to come.
+    fn try_discard_line(&mut self) -> Result<bool, ReadError> {
+        if !self.discarding_line {
+            return Ok(true);
+        }
+        let newline = self
+            .state()
+            .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
+        match newline {
+            Some(at) => {
+                self.drop_home(at + NEWLINE.len());
+                self.discarding_line = false;
+                Ok(true)
+            }
+            None => {
+                self.drop_home(self.state().unread());
+                self.is_at_the_end()
             }
         }
-        Ok(())
     }
 }
 
@@ -1056,11 +1049,14 @@ impl fmt::Debug for StreamFeed {
     }
 }
 
-/// Why there is nothing to lend.
+/// Why a separator will not be found.
 enum Unfound {
-    /// The stream ended without a separator; what is left is at home.
+    /// The stream ended; what is left is at home.
     TheEnd,
-    Error(ReadError),
+    /// What is at home is longer than the limit.
+    TooLong(LimitOverrunError),
+    /// The connection was lost.
+    Lost(ReadError),
 }
 
 /// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.

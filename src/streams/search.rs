@@ -71,7 +71,7 @@ many_separators!(
 );
 
 /// What `readline` looks for.
-pub(super) const NEWLINE: &[u8; 1] = b"\n";
+pub(super) const NEWLINE: &&[u8; 1] = &b"\n";
 
 pub(super) const NOT_FOUND: &str = "Separator is not found, and chunk exceed the limit";
 pub(super) const FOUND_TOO_LATE: &str = "Separator is found, but chunk is longer than limit";
@@ -111,7 +111,7 @@ impl ScannedFor {
 }
 
 fn is_newline(separators: &impl Separators) -> bool {
-    separators.count() == 1 && separators.separator(0) == NEWLINE
+    separators.count() == 1 && separators.separator(0) == *NEWLINE
 }
 
 /// What a look at the buffer came to.

@@ -1,7 +1,6 @@
 //! The state that a stream's protocol, reader and writer share.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -221,19 +220,19 @@ impl StreamState {
         self.reader_is_gone.get()
     }
 
-    /// Waits until something was fed: bytes, the end, an error; or, to pull, until bytes
-    /// are there to be pulled.
+    /// Begins to wait until something is fed: bytes, the end, an error.
     ///
-    /// `name` is the method that waits, for the error message.
+    /// `name` is the method that waits, for the error message; `transport` is resumed if
+    /// it was paused.
     ///
     /// # Errors
     /// If another read waits already, which the types rule out for a reader's users.
-    pub(super) fn wait<'a>(
-        &'a self,
+    pub(super) fn begin_wait(
+        &self,
         name: &str,
-        transport: Option<Rc<dyn Transport>>,
-        pull: bool,
-    ) -> Result<WaitForData<'a>, ReadError> {
+        transport: Option<&dyn Transport>,
+        what_for: WaitFor,
+    ) -> Result<(), ReadError> {
         if self.wait.get() != Waiting::Nobody {
             return Err(ReadError::InvalidInput(
                 format!(
@@ -243,49 +242,39 @@ impl StreamState {
             ));
         }
         // S2: a read that needs more than fits would otherwise wait for ever.
-        self.resume(transport.as_deref());
-        self.wait.set(if pull {
-            Waiting::ToPull { fed: false }
-        } else {
-            Waiting::ForFeed { fed: false }
+        self.resume(transport);
+        self.wait.set(match what_for {
+            WaitFor::Feed => Waiting::ForFeed { fed: false },
+            WaitFor::Pull => Waiting::ToPull { fed: false },
         });
-        Ok(WaitForData {
-            state: self,
-            transport: transport.filter(|_| pull),
-        })
+        Ok(())
     }
-}
 
-/// The future of [`StreamState::wait`].
-pub(super) struct WaitForData<'a> {
-    state: &'a StreamState,
-    /// The transport that is asked for bytes, if the read pulls.
-    transport: Option<Rc<dyn Transport>>,
-}
-
-impl Future for WaitForData<'_> {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match self.state.wait.get() {
+    /// Says whether the wait that was begun is over.
+    pub(super) fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.wait.get() {
             Waiting::ForFeed { fed: false } | Waiting::ToPull { fed: false } => {
-                self.state.waiter.register(cx.waker());
+                self.waiter.register(cx.waker());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
         }
     }
+
+    /// Nobody waits any more.
+    pub(super) fn end_wait(&self) {
+        self.wait.set(Waiting::Nobody);
+        self.waiter.clear();
+    }
 }
 
-impl Drop for WaitForData<'_> {
-    fn drop(&mut self) {
-        self.state.wait.set(Waiting::Nobody);
-        self.state.waiter.clear();
-        if let Some(transport) = &self.transport {
-            // Nothing to read into: it only takes back that bytes were left to a puller.
-            let _ = transport.try_read(&mut []);
-        }
-    }
+/// What a read waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitFor {
+    /// That the protocol feeds.
+    Feed,
+    /// That there is something to pull, or that the protocol feeds.
+    Pull,
 }
 
 /// What reader and writer share: the state, and the transport of the moment.
