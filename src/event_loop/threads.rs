@@ -133,9 +133,16 @@ impl LoopHandle {
         if let Ok(address) = host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let host = host.to_owned();
-        self.run_in_executor(move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
-            .await?
+        let name = host.to_owned();
+        let began = self.time();
+        let resolved = self
+            .run_in_executor(move || Ok((name.as_str(), port).to_socket_addrs()?.collect()))
+            .await?;
+        if self.get_debug() {
+            let took = self.time().saturating_sub(began);
+            log::debug!("resolving {host}:{port} took {took:?}: {resolved:?}");
+        }
+        resolved
     }
 }
 

@@ -261,6 +261,9 @@ impl ServerCore {
         let Some(protocol) = self.make_protocol() else {
             return;
         };
+        if self.handle.get_debug() {
+            log::debug!("{self:?} accepts a connection from {peer_name:?}");
+        }
         let server = self.clone();
         // D11: attached from now on, not only when the connection is made.
         self.connections.set(self.connections.get() + 1);

@@ -309,7 +309,8 @@ impl StreamTransport {
                 self.core().executor.at_step_end(me);
             }
         }
-        if let Some(me) = self.me() {
+        let paused = self.connection.borrow().is_writing_paused();
+        if let Some(me) = self.me().filter(|_| paused) {
             self.reconcile(&me);
         }
     }
