@@ -275,6 +275,26 @@ fn a_future_that_stops_the_loop_and_is_complete_gives_its_value() -> io::Result<
 }
 
 #[test]
+fn what_the_last_step_queues_still_runs() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let trace = Trace::default();
+    let noted = trace.clone();
+    event_loop.run_until_complete(async move {
+        let handle = get_running_loop().expect("this is a task");
+        handle
+            .call_soon(noted.notes("callback"))
+            .expect("the loop is open");
+        create_task(async move {
+            noted.note("first step of a task");
+            yield_now().await;
+            noted.note("second step");
+        });
+    })?;
+    trace.expects(&["callback", "first step of a task"]);
+    Ok(())
+}
+
+#[test]
 fn loop_10_a_closed_loop_refuses_everything_and_closes_again() -> io::Result<()> {
     let event_loop = new_event_loop()?;
     let remote = event_loop.remote();

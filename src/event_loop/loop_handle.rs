@@ -325,19 +325,23 @@ impl LoopHandle {
         self.run_while(|| true)
     }
 
-    /// Runs turn after turn while `going_on`, and until it is stopped.
+    /// Runs turn after turn while `going_on` and one more, or until it is stopped.
     fn run_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
         let _running = self.core.enter(self);
         while going_on() {
             self.core.run_once(None)?;
             if self.core.stopping.get() {
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        // Completion is told through the ready queue, so what the last step queued (the
+        // end of a connection that it closed, say) was there first, and runs.
+        self.core.run_once(Some(Duration::ZERO))
     }
 
     /// Runs a future as a task until it is complete, and returns what it returns.
+    ///
+    /// What its last step queues still runs, in one more turn, which does not sleep.
     ///
     /// # Errors
     /// [`LoopError::StoppedEarly`] if the loop was stopped first: the task goes on in the
