@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 
 use millstream::{
     Clock, EventLoop, ExceptionContext, JoinError, LoopError, LoopHandle, Socket, create_future,
-    create_task, current_task, get_running_loop, new_event_loop, open_connection_sock, yield_now,
+    create_task, current_task, get_running_loop, new_event_loop, open_connection_sock, sleep,
+    yield_now,
 };
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
@@ -1218,6 +1219,23 @@ fn closing_does_not_wait_for_a_job() -> io::Result<()> {
     event_loop.close()?; // would wait for ever
     drop(release);
     Ok(())
+}
+
+#[test]
+fn simulated_time_waits_for_the_threads() -> io::Result<()> {
+    let event_loop = EventLoop::with_clock(Clock::simulated())?;
+    let handle = event_loop.handle();
+    event_loop.run_until_complete(async move {
+        let hour = Duration::from_secs(3600);
+        for nth in 1..=500 {
+            let sleeping = create_task(sleep(hour));
+            handle.run_in_executor(|| thread::yield_now()).await?;
+            assert_eq!(handle.time(), hour * (nth - 1), "the job came first");
+            sleeping.await?;
+            assert_eq!(handle.time(), hour * nth);
+        }
+        io::Result::Ok(())
+    })?
 }
 
 // ── tools ───────────────────────────────────────────────────────────────────────

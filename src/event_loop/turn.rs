@@ -35,6 +35,12 @@ const MAX_SKIPPED_STEPS: usize = 256;
 /// The longest time without a poll: a slow step must not be followed by another 60.
 const MAX_SKIPPED_TIME: Duration = Duration::from_millis(1);
 
+/// The longest real sleep on a simulated clock while a timer waits for a thread.
+///
+/// A millisecond: a thread that has sent its result becomes idle without telling, so
+/// the loop looks again.
+const THREAD_PATIENCE: Duration = Duration::from_millis(1);
+
 /// What passed since the last poll.
 #[derive(Default)]
 pub(super) struct SincePoll {
@@ -160,16 +166,19 @@ impl LoopCore {
     /// Time jumps to the end of the sleep, but only when there is nothing else to wait
     /// for: no event, no mail, no job of the thread pool.
     fn poll_in_simulated_time(&self, sleep: Option<Duration>) -> io::Result<()> {
+        // Before looking for mail: a thread sends its result before it is idle.
+        let threads_are_busy = self.threads_are_busy();
         self.poll_for_real(Some(Duration::ZERO))?;
         let idle = self.executor.ready_len() == 0 && !self.inbox.has_mail();
         match sleep {
-            Some(sleep) if idle && !self.threads_are_busy() => {
+            _ if !idle => Ok(()),
+            Some(_) if threads_are_busy => self.poll_for_real(Some(THREAD_PATIENCE)),
+            Some(sleep) => {
                 self.clock.advance(sleep);
                 Ok(())
             }
             // Only the world outside can wake us: wait for it in real time.
-            _ if idle => self.poll_for_real(None),
-            _ => Ok(()),
+            None => self.poll_for_real(None),
         }
     }
 
