@@ -702,6 +702,25 @@ fn a_panic_ends_the_watcher_and_leaves_the_other_direction() -> io::Result<()> {
 }
 
 #[test]
+fn a_watcher_that_panicked_alone_leaves_nothing_registered() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let reports = Reports::of(&event_loop);
+    let (ours, theirs) = UnixStream::pair()?;
+    (&theirs).write_all(b"x")?;
+    let fd = ours.as_raw_fd();
+    event_loop.add_reader(fd, || panic!("the reader broke"))?;
+    event_loop.turn(AT_ONCE)?;
+    assert_eq!(reports.exceptions(), ["the reader broke"]);
+    assert_eq!(event_loop.census().sources, 0);
+
+    let trace = Trace::default();
+    event_loop.add_reader(fd, trace.notes_each("another"))?;
+    event_loop.turn(AT_ONCE)?;
+    trace.expects(&["another"]);
+    Ok(())
+}
+
+#[test]
 fn loop_13_a_watcher_cancelled_after_the_poll_is_not_called() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let (one, other) = (readable()?, readable()?);
@@ -1229,7 +1248,7 @@ fn simulated_time_waits_for_the_threads() -> io::Result<()> {
         let hour = Duration::from_secs(3600);
         for nth in 1..=500 {
             let sleeping = create_task(sleep(hour));
-            handle.run_in_executor(|| thread::yield_now()).await?;
+            handle.run_in_executor(thread::yield_now).await?;
             assert_eq!(handle.time(), hour * (nth - 1), "the job came first");
             sleeping.await?;
             assert_eq!(handle.time(), hour * nth);

@@ -92,7 +92,7 @@ impl LoopHandle {
             watcher.watch(direction, Some(callback));
             return watcher.update();
         }
-        let watcher = FdWatcher::new(fd, core.reactor.clone());
+        let watcher = FdWatcher::new(fd, self.clone());
         watcher.watch(direction, Some(callback));
         watcher.register()?;
         let none = core.watchers.borrow_mut().set(fd, Some(watcher));
@@ -113,13 +113,7 @@ impl LoopHandle {
             return Ok(false);
         }
         watcher.watch(direction, None);
-        if watcher.interest().is_none() {
-            let removed = core.watchers.borrow_mut().set(fd, None);
-            drop(removed);
-            watcher.deregister();
-        } else {
-            watcher.update()?;
-        }
+        watcher.update()?;
         Ok(true)
     }
 
@@ -159,8 +153,11 @@ impl Watchers {
 /// One descriptor, with a callback for each direction that is watched.
 struct FdWatcher {
     fd: RawFd,
+    /// Invariant: while the loop is open, names a source if and only if the loop's table
+    /// has this watcher.
     id: Cell<SourceId>,
-    reactor: Rc<Reactor>,
+    /// A cycle, which is cut when the loop closes (R1).
+    handle: LoopHandle,
     reader: Watch,
     writer: Watch,
 }
@@ -174,11 +171,11 @@ struct Watch {
 }
 
 impl FdWatcher {
-    fn new(fd: RawFd, reactor: Rc<Reactor>) -> Rc<FdWatcher> {
+    fn new(fd: RawFd, handle: LoopHandle) -> Rc<FdWatcher> {
         Rc::new(FdWatcher {
             fd,
             id: Cell::new(SourceId::NONE),
-            reactor,
+            handle,
             reader: Watch::default(),
             writer: Watch::default(),
         })
@@ -215,25 +212,36 @@ impl FdWatcher {
         let mut source = SourceFd(&self.fd);
         let owner = self.clone();
         let id = self
-            .reactor
+            .reactor()
             .register(owner, &mut source, self.fd, interest, true)?;
         self.id.set(id);
         Ok(())
     }
 
-    /// Has the poller watch what is watched now, and report anew what is ready.
+    /// Has the poller watch what is watched now, and report anew what is ready; lets go
+    /// of the descriptor if that is nothing.
     fn update(&self) -> io::Result<()> {
         let Some(interest) = self.interest() else {
+            self.let_go();
             return Ok(());
         };
-        self.reactor
+        self.reactor()
             .reregister(self.id.get(), &mut SourceFd(&self.fd), interest)
     }
 
-    fn deregister(&self) {
+    fn let_go(&self) {
+        let id = self.id.replace(SourceId::NONE);
+        if id == SourceId::NONE {
+            return; // the descriptor may have another watcher by now
+        }
+        let known = self.handle.core().watchers.borrow_mut().set(self.fd, None);
         let mut source = SourceFd(&self.fd);
-        let owner = self.reactor.deregister(self.id.get(), Some(&mut source));
-        drop(owner);
+        let owner = self.reactor().deregister(id, Some(&mut source));
+        drop((known, owner));
+    }
+
+    fn reactor(&self) -> &Reactor {
+        &self.handle.core().reactor
     }
 
     fn call(&self, direction: Direction) {
