@@ -1022,6 +1022,37 @@ fn loop_31_a_closed_loop_has_dropped_all_tasks_and_their_sockets() -> io::Result
 }
 
 #[test]
+fn a_closed_loop_holds_nothing_that_a_user_gave_it() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let drops = Rc::new(Cell::new(0));
+    let holder = || CountsDrops(drops.clone());
+    let (ours, _theirs) = UnixStream::pair()?;
+
+    let held = holder();
+    event_loop.call_soon(move || drop(held))?;
+    let held = holder();
+    event_loop.call_later(Duration::from_secs(1), move || drop(held))?;
+    let held = holder();
+    let reads = move || {
+        let _ = &held;
+    };
+    event_loop.add_reader(ours.as_raw_fd(), reads)?;
+    let held = holder();
+    let writes = move || {
+        let _ = &held;
+    };
+    event_loop.add_writer(ours.as_raw_fd(), writes)?;
+    let held = holder();
+    event_loop.set_exception_handler(move |_, _| {
+        let _ = &held;
+    });
+    let handle = event_loop.handle();
+    event_loop.close()?;
+    assert_eq!(drops.get(), 5, "though a handle is kept: {handle:?}");
+    Ok(())
+}
+
+#[test]
 fn a_future_dropped_with_its_loop_may_use_the_loop() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let trace = Trace::default();

@@ -463,7 +463,8 @@ impl LoopHandle {
     }
 
     /// Closes the loop: futures, callbacks and sockets are dropped, and its descriptors
-    /// closed. No protocol is called any more. Closing again does nothing.
+    /// closed. No protocol is called any more. The exception handler is dropped last.
+    /// Closing again does nothing.
     ///
     /// # Errors
     /// [`LoopError::CloseWhileRunning`].
@@ -658,6 +659,9 @@ impl LoopCore {
         self.shut_threads_down();
         self.receive_buffer.take();
         self.reactor.close();
+        // Last, since all of the above may report. It may hold a handle of this loop.
+        let mut handler = self.exception_handler.take();
+        contained(&mut || drop(handler.take()));
     }
 }
 
