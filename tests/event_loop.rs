@@ -1124,6 +1124,26 @@ fn loop_26_a_panic_in_a_callback_is_reported_once_and_the_next_ones_run() -> io:
 }
 
 #[test]
+fn a_panic_in_a_callback_from_another_thread_names_it_too() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let reports = Reports::of(&event_loop);
+    event_loop
+        .remote()
+        .call_soon_threadsafe(|| panic!("the wheel broke"))?;
+    event_loop.turn(AT_ONCE)?;
+    let [report] = reports.take().try_into().expect("there is one report");
+    let report: ExceptionContext = report;
+    assert_eq!(report.exception.as_deref(), Some("the wheel broke"));
+    assert!(
+        report
+            .message
+            .starts_with("Exception in callback event_loop::"),
+        "{report}"
+    );
+    Ok(())
+}
+
+#[test]
 fn loop_27_an_exception_handler_that_panics_does_not_kill_the_loop() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     event_loop.set_exception_handler(|_, _| panic!("the handler broke"));

@@ -201,7 +201,7 @@ impl LoopCore {
 fn describe(ready: &Ready) -> String {
     match ready {
         Ready::Call(handle) => format!("Handle({})", handle.name()),
-        Ready::Event(_) => "an internal callback".to_owned(),
+        Ready::Event(event) => format!("Handle({})", event.name()),
         Ready::Task(id) => format!("{id:?}"),
         Ready::Source(id, direction) => format!("{direction:?} of {id:?}"),
     }

@@ -40,6 +40,24 @@ impl fmt::Debug for Handle {
     }
 }
 
+/// A callback that nobody can cancel, and its name.
+pub(crate) trait Callback {
+    /// The type of the callback, which names the function it was written in.
+    fn name(&self) -> &'static str;
+
+    fn call(self: Box<Self>);
+}
+
+impl<F: FnOnce()> Callback for F {
+    fn name(&self) -> &'static str {
+        type_name::<F>()
+    }
+
+    fn call(self: Box<Self>) {
+        self();
+    }
+}
+
 /// What a handle and the queue share.
 pub(crate) struct HandleCell {
     name: &'static str,

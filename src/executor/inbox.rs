@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::error::LoopError;
 use crate::reactor::Notifier;
 
+use super::handle::Callback;
 use super::task_table::TaskId;
 
 /// What other threads may ask of a loop.
@@ -23,7 +24,7 @@ pub(crate) enum Message {
     /// A task is to be polled.
     Wake(TaskId),
     /// A callback is to be run, as by `call_soon`.
-    Call(Box<dyn FnOnce() + Send>),
+    Call(Box<dyn Callback + Send>),
 }
 
 /// The one thing of a loop that other threads can reach.

@@ -31,7 +31,7 @@ mod budget; //     how often a step may complete at once
 
 pub(crate) use budget::{Budget, has_budget};
 pub use handle::Handle;
-pub(crate) use handle::HandleCell;
+pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
 pub(crate) use step_end::AtStepEnd;
 pub use task::{Task, TaskRef};
@@ -55,8 +55,8 @@ use task_table::TaskTable;
 pub(crate) enum Ready {
     /// A callback of `call_soon`, or a timer that is due.
     Call(Rc<HandleCell>),
-    /// A callback of the library's own, that nobody can cancel.
-    Event(Box<dyn FnOnce()>),
+    /// A callback that nobody can cancel: the library's own, or another thread's.
+    Event(Box<dyn Callback>),
     /// A task's next step.
     Task(TaskId),
     /// A source that the reactor found ready.
@@ -134,7 +134,10 @@ impl Executor {
             Ready::Task(id) => self.step_task(id),
             Ready::Source(id, direction) => self.call_source(id, direction),
             Ready::Call(handle) => self.call_handle(&handle),
-            Ready::Event(event) => self.contain("Exception in callback", None, event),
+            Ready::Event(event) => {
+                let name = event.name();
+                self.contain("Exception in callback", Some(name), || event.call());
+            }
         }
         self.end_step();
         self.in_step.set(outer);
