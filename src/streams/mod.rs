@@ -31,6 +31,9 @@ mod search; //       where a separator ends
 mod writer; //       coroutines write here
 mod memory; //       two streams that are each other's peer
 
+#[cfg(test)]
+mod tests; //        what only two readers of one state can show
+
 pub use flow_control::FlowControlMixin;
 pub use memory::memory_stream_pair;
 pub use protocol::StreamReaderProtocol;

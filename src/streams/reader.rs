@@ -63,6 +63,7 @@ use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
 ///
 /// A second read while one waits does not compile:
 /// ```compile_fail,E0499
+/// // RDR-38, as users meet it.
 /// # async fn doc(mut reader: millstream::StreamReader) {
 /// let one = reader.readline();
 /// let other = reader.readline();
@@ -137,7 +138,11 @@ impl StreamReader {
     /// [`ReadError::InvalidInput`] if the limit is zero.
     ///
     /// # asyncio
-    /// `StreamReader(limit=…)`.
+    /// `StreamReader(limit=…)`; a negative limit can't be written:
+    /// ```compile_fail,E0600
+    /// // RDR-08
+    /// let reader = millstream::StreamReader::with_limit(-1);
+    /// ```
     pub fn with_limit(limit: usize) -> Result<StreamReader, ReadError> {
         check_limit(limit)?;
         Ok(StreamReader::on(Link::new(limit)))
@@ -168,7 +173,12 @@ impl StreamReader {
     /// Cancel safe: see [`StreamReader`].
     ///
     /// # asyncio
-    /// `StreamReader.read(n)`; `read(-1)` is [`read_all`](Self::read_all).
+    /// `StreamReader.read(n)`; `read(-1)` is [`read_all`](Self::read_all):
+    /// ```compile_fail,E0600
+    /// # async fn doc(mut reader: millstream::StreamReader) {
+    /// let everything = reader.read(-1).await;
+    /// # }
+    /// ```
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
         self.read_when("read", |reader| reader.try_read(n)).await
     }
@@ -213,7 +223,12 @@ impl StreamReader {
     /// Cancel safe: see [`StreamReader`].
     ///
     /// # asyncio
-    /// `StreamReader.readexactly`; a negative `n` can't be written.
+    /// `StreamReader.readexactly`; a negative `n` can't be written:
+    /// ```compile_fail,E0600
+    /// # async fn doc(mut reader: millstream::StreamReader) {
+    /// let body = reader.readexactly(-1).await; // RDR-31
+    /// # }
+    /// ```
     pub async fn readexactly(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
         self.read_when("readexactly", |reader| reader.try_readexactly(n))
             .await
