@@ -188,7 +188,7 @@ impl LoopCore {
             self.executor.run_step(ready);
             return;
         }
-        let what = describe(&ready);
+        let what = self.describe(&ready);
         let began = self.clock.now();
         self.executor.run_step(ready);
         let took = self.clock.now().saturating_sub(began);
@@ -196,13 +196,16 @@ impl LoopCore {
             log::warn!("Executing {what} took {:.3} seconds", took.as_secs_f64());
         }
     }
-}
 
-fn describe(ready: &Ready) -> String {
-    match ready {
-        Ready::Call(handle) => format!("Handle({})", handle.name()),
-        Ready::Event(event) => format!("Handle({})", event.name()),
-        Ready::Task(id) => format!("{id:?}"),
-        Ready::Source(id, direction) => format!("{direction:?} of {id:?}"),
+    fn describe(&self, ready: &Ready) -> String {
+        match ready {
+            Ready::Call(handle) => format!("Handle({})", handle.name()),
+            Ready::Event(event) => format!("Handle({})", event.name()),
+            Ready::Task(id) => match self.executor.task(*id) {
+                Some(task) => format!("Task({})", task.get_name()),
+                None => "a task that has ended".to_owned(),
+            },
+            Ready::Source(id, direction) => format!("{direction:?} of {id:?}"),
+        }
     }
 }

@@ -274,7 +274,11 @@ impl Executor {
 
     /// Returns the task whose step runs.
     pub(crate) fn current_task(&self) -> Option<TaskRef> {
-        let id = self.current.get()?;
+        self.task(self.current.get()?)
+    }
+
+    /// Returns a task, unless it has ended.
+    pub(crate) fn task(&self, id: TaskId) -> Option<TaskRef> {
         let task = self.tasks.borrow().get(id)?;
         Some(TaskRef::new(task))
     }

@@ -1,0 +1,190 @@
+//! Debug mode, and the default exception handler where a logger is installed.
+//!
+//! A logger is a process's own for ever, so these tests have a file to themselves.
+
+use std::env;
+use std::io;
+use std::process::Command;
+use std::sync::{Mutex, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use millstream::{Clock, EventLoop, ExceptionContext};
+
+#[test]
+fn a_callback_that_takes_long_is_named() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    event_loop.set_debug(true);
+    assert_eq!(
+        event_loop.slow_callback_duration(),
+        Duration::from_millis(100)
+    );
+    event_loop.call_soon(move || clock.advance(Duration::from_millis(1234)))?;
+    event_loop.turn(None)?;
+    let [warning] = journal
+        .of_this_test(Level::Warn)
+        .try_into()
+        .expect("there is one");
+    let warning: String = warning;
+    assert!(
+        warning.starts_with("Executing Handle(debug_mode::a_callback_that_takes_long_is_named"),
+        "{warning}"
+    );
+    assert!(warning.ends_with(") took 1.234 seconds"), "{warning}");
+    Ok(())
+}
+
+#[test]
+fn a_step_that_takes_long_is_named_by_its_task() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    event_loop.set_debug(true);
+    event_loop.set_slow_callback_duration(Duration::from_secs(2));
+    let task = event_loop.create_task(async move { clock.advance(Duration::from_secs(2)) });
+    task.set_name("the miller");
+    event_loop.turn(None)?;
+    let [warning] = journal
+        .of_this_test(Level::Warn)
+        .try_into()
+        .expect("there is one");
+    let warning: String = warning;
+    assert!(warning.contains("the miller"), "{warning}");
+    assert!(warning.ends_with(" took 2.000 seconds"), "{warning}");
+    Ok(())
+}
+
+#[test]
+fn a_quick_step_is_not_named() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    event_loop.set_debug(true);
+    event_loop.call_soon(move || clock.advance(Duration::from_millis(99)))?;
+    event_loop.turn(None)?;
+    assert_eq!(journal.of_this_test(Level::Warn), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn without_debug_mode_nothing_is_named() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    assert!(!event_loop.get_debug());
+    event_loop.call_soon(move || clock.advance(Duration::from_secs(1)))?;
+    event_loop.turn(None)?;
+    assert_eq!(journal.of_this_test(Level::Warn), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn the_default_exception_handler_logs_one_error() -> io::Result<()> {
+    let journal = Journal::open();
+    let event_loop = EventLoop::new()?;
+    let context = ExceptionContext::new("the mill stopped")
+        .transport("T")
+        .exception("no water")
+        .socket("S");
+    event_loop.call_exception_handler(&context);
+    event_loop.default_exception_handler(&ExceptionContext::new("again"));
+    assert_eq!(
+        journal.of_this_test(Level::Error),
+        [
+            "the mill stopped\nexception: no water\nsocket: S\ntransport: T",
+            "again"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn loop_27_an_exception_handler_that_panics_is_reported_beside_what_it_was_told() -> io::Result<()>
+{
+    let journal = Journal::open();
+    let event_loop = EventLoop::new()?;
+    event_loop.set_exception_handler(|_, _| panic!("the handler broke"));
+    event_loop.call_exception_handler(&ExceptionContext::new("the mill stopped"));
+    assert_eq!(
+        journal.of_this_test(Level::Error),
+        [
+            "the mill stopped",
+            "Unhandled error in exception handler\nexception: the handler broke"
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn the_environment_turns_debug_mode_on() -> io::Result<()> {
+    const NAME: &str = "the_environment_turns_debug_mode_on";
+    const EXPECTED: &str = "MILLSTREAM_TEST_EXPECTED";
+    if let Ok(expected) = env::var(EXPECTED) {
+        assert_eq!(EventLoop::new()?.get_debug().to_string(), expected);
+        return Ok(());
+    }
+    for (value, expected) in [("1", "true"), ("0", "false"), ("", "false")] {
+        let child = Command::new(env::current_exe()?)
+            .args(["--exact", NAME])
+            .env("MILLSTREAM_DEBUG", value)
+            .env(EXPECTED, expected)
+            .output()?;
+        assert!(
+            child.status.success(),
+            "MILLSTREAM_DEBUG={value}: {child:?}"
+        );
+    }
+    Ok(())
+}
+
+// ── tools ───────────────────────────────────────────────────────────────────────
+
+/// All that is logged in this process, with the thread that logged it.
+#[derive(Default)]
+struct Journal(Mutex<Vec<(thread::ThreadId, Level, String)>>);
+
+static JOURNAL: Journal = Journal(Mutex::new(Vec::new()));
+
+impl Journal {
+    fn open() -> &'static Journal {
+        static OPENED: Once = Once::new();
+        OPENED.call_once(|| {
+            log::set_logger(&JOURNAL).expect("nobody else sets one");
+            log::set_max_level(LevelFilter::Trace);
+        });
+        &JOURNAL
+    }
+
+    /// Each test runs on a thread of its own.
+    fn of_this_test(&self, level: Level) -> Vec<String> {
+        let records = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = thread::current().id();
+        let ours = records
+            .iter()
+            .filter(|(by, at, _)| (*by, *at) == (own, level));
+        ours.map(|(_, _, text)| text.clone()).collect()
+    }
+}
+
+impl Log for Journal {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let entry = (
+            thread::current().id(),
+            record.level(),
+            record.args().to_string(),
+        );
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(entry);
+    }
+
+    fn flush(&self) {}
+}
