@@ -21,6 +21,8 @@ use millstream::{ConnError, ExtraInfoRequest, Protocol, ReadError, Transport, Wr
 pub(crate) struct Step<'a, T> {
     future: Pin<Box<dyn Future<Output = T> + 'a>>,
     wakes: Arc<Wakes>,
+    /// How often it had been woken when it was last polled.
+    wakes_seen: usize,
 }
 
 struct Wakes(AtomicUsize);
@@ -37,6 +39,7 @@ impl<'a, T> Step<'a, T> {
         Step {
             future: Box::pin(future),
             wakes: Arc::new(Wakes(AtomicUsize::new(0))),
+            wakes_seen: 0,
         }
     }
 
@@ -49,6 +52,7 @@ impl<'a, T> Step<'a, T> {
     }
 
     pub(crate) fn poll(&mut self) -> Poll<T> {
+        self.wakes_seen = self.wakes();
         let waker = Waker::from(self.wakes.clone());
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
@@ -65,6 +69,11 @@ impl<'a, T> Step<'a, T> {
             Poll::Ready(value) => value,
             Poll::Pending => panic!("it should not wait any more"),
         }
+    }
+
+    /// Whether it was woken since it was last polled, or by itself while it was.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.wakes() > self.wakes_seen
     }
 
     /// How often it was woken.

@@ -1,0 +1,899 @@
+//! The reader beyond asyncio: reads that lend, reads that pull, limits and policies that
+//! can be changed, and what a dropped read leaves behind.
+
+mod stream_support;
+
+use std::cell::{Cell, RefCell};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use millstream::{
+    AfterEof, ConnError, EofKind, ErrorPolicy, EventLoop, OverlongPolicy, Protocol, ReadError,
+    ReadInto, StreamReader, StreamReaderProtocol, StreamWriter, Transport, memory_stream_pair, run,
+    yield_now,
+};
+
+use stream_support::{MockTransport, Step, XorShift, assert_reset, at_once, reset};
+
+fn fed(bytes: &[u8]) -> StreamReader {
+    let reader = StreamReader::new();
+    reader.feed_data(bytes);
+    reader
+}
+
+fn with_limit(limit: usize, bytes: &[u8]) -> Result<StreamReader, ReadError> {
+    let reader = StreamReader::with_limit(limit)?;
+    reader.feed_data(bytes);
+    Ok(reader)
+}
+
+#[track_caller]
+fn assert_too_long<T: std::fmt::Debug>(line: Result<T, ReadError>, bytes_dropped: usize) {
+    match line {
+        Err(ReadError::LineTooLong { dropped, .. }) => assert_eq!(dropped, bytes_dropped),
+        other => panic!("expected a line too long, got {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_overrun<T: std::fmt::Debug>(read: Result<T, ReadError>, at: usize) {
+    match read {
+        Err(ReadError::LimitOverrun(overrun)) => assert_eq!(overrun.consumed, at),
+        other => panic!("expected a limit overrun, got {other:?}"),
+    }
+}
+
+// ------------------------------------------------------------- reads that lend
+
+#[test]
+fn fill_buf_lends_all_and_consume_takes_some() -> io::Result<()> {
+    let mut reader = fed(b"abc");
+    assert_eq!(at_once(reader.fill_buf())?, b"abc");
+    assert_eq!(at_once(reader.fill_buf())?, b"abc");
+    reader.consume(2);
+    assert_eq!(at_once(reader.fill_buf())?, b"c");
+    reader.consume(1);
+    reader.feed_eof();
+    assert!(at_once(reader.fill_buf())?.is_empty());
+    assert!(reader.at_eof());
+    Ok(())
+}
+
+#[test]
+fn fill_buf_waits_for_the_first_byte() -> io::Result<()> {
+    let mut reader = StreamReader::new();
+    let feed = reader.feeder();
+    let mut filling = Step::waiting(reader.fill_buf());
+    feed.feed_data(b"a");
+    assert_eq!(filling.done()?, b"a");
+    Ok(())
+}
+
+#[test]
+fn consume_may_take_what_came_after_the_loan() -> io::Result<()> {
+    let mut reader = fed(b"abc");
+    assert_eq!(at_once(reader.fill_buf())?, b"abc");
+    reader.feed_data(b"def");
+    reader.consume(5);
+    assert_eq!(reader.buffered(), b"f");
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "consume(4) of 3 unread bytes")]
+fn more_than_is_unread_cannot_be_consumed() {
+    fed(b"abc").consume(4);
+}
+
+#[test]
+fn consuming_resumes_at_the_limit() -> io::Result<()> {
+    let transport = MockTransport::new();
+    let mut reader = StreamReader::with_limit(4)?;
+    reader.set_transport(transport.clone());
+    reader.feed_data(b"123456789");
+    assert_eq!(at_once(reader.fill_buf())?.len(), 9);
+    reader.consume(4);
+    assert_eq!(transport.calls(), "P");
+    reader.consume(1);
+    assert_eq!(transport.calls(), "PR");
+    Ok(())
+}
+
+#[test]
+fn lent_bytes_count_for_the_pause() -> io::Result<()> {
+    let transport = MockTransport::new();
+    let mut reader = StreamReader::with_limit(4)?;
+    reader.set_transport(transport.clone());
+    reader.feed_data(b"12345678");
+    assert_eq!(at_once(reader.peek(8))?, b"12345678");
+    assert_eq!(transport.calls(), "");
+    reader.feed_data(b"9");
+    assert_eq!(transport.calls(), "P");
+    Ok(())
+}
+
+#[test]
+fn peek_waits_for_all_it_is_to_lend_and_takes_nothing() -> io::Result<()> {
+    let mut reader = fed(b"ab");
+    let feed = reader.feeder();
+    let mut peeking = Step::waiting(reader.peek(4));
+    feed.feed_data(b"c");
+    peeking.still_waits();
+    feed.feed_data(b"de");
+    assert_eq!(peeking.done()?, b"abcd");
+    drop(peeking);
+    assert_eq!(at_once(reader.peek(1))?, b"a");
+    assert_eq!(at_once(reader.read(9))?, b"abcde");
+    Ok(())
+}
+
+#[test]
+fn peek_lends_less_at_the_end() -> io::Result<()> {
+    let mut reader = fed(b"ab");
+    let feed = reader.feeder();
+    let mut peeking = Step::waiting(reader.peek(4));
+    feed.feed_eof();
+    assert_eq!(peeking.done()?, b"ab");
+    drop(peeking);
+    assert!(at_once(reader.peek(0))?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_lent_line_stays_readable_while_the_protocol_feeds() -> io::Result<()> {
+    let mut reader = fed(b"one\ntw");
+    let feed = reader.feeder();
+    let line = at_once(reader.readline_ref())?;
+    for _ in 0..10_000 {
+        feed.feed_data(b"oo");
+    }
+    feed.feed_data(b"\n");
+    assert_eq!(line, b"one\n");
+    // It was consumed all the same, and what came meanwhile is behind the rest.
+    let second = at_once(reader.readline_ref())?;
+    assert_eq!(second.len(), 2 + 20_000 + 1);
+    assert!(second.starts_with(b"twoo") && second.ends_with(b"oo\n"));
+    assert!(reader.buffered().is_empty());
+    Ok(())
+}
+
+#[test]
+fn lines_are_lent_whole_wherever_their_chunks_lie() -> io::Result<()> {
+    let mut reader = fed(b"a\nb");
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    reader.feed_data(b"c\nd");
+    assert_eq!(at_once(reader.readline_ref())?, b"bc\n");
+    assert_eq!(at_once(reader.fill_buf())?, b"d");
+    reader.feed_data(b"e\r\nf");
+    assert_eq!(at_once(reader.readuntil_ref("\r\n"))?, b"de\r\n");
+    let feed = reader.feeder();
+    let mut line = Step::waiting(reader.readline_ref());
+    feed.feed_data(b"g\n");
+    assert_eq!(line.done()?, b"fg\n");
+    Ok(())
+}
+
+#[test]
+fn the_last_line_is_lent_without_a_newline() -> io::Result<()> {
+    let mut reader = fed(b"a\nb");
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    reader.feed_eof();
+    assert_eq!(at_once(reader.readline_ref())?, b"b");
+    assert!(at_once(reader.readline_ref())?.is_empty());
+    assert!(reader.at_eof());
+    Ok(())
+}
+
+#[test]
+fn a_separator_that_came_after_the_loan_decides() -> io::Result<()> {
+    // "cde" alone is too long for a limit of two: "not found". With its end it is "found".
+    let mut reader = with_limit(2, b"a\ncde")?;
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    reader.feed_data(b"\nf\n");
+    let error = at_once(reader.readline_ref()).expect_err("three bytes are too many");
+    assert!(error.to_string().contains("is found"), "{error}");
+    assert_eq!(at_once(reader.readline_ref())?, b"f\n");
+    Ok(())
+}
+
+#[test]
+fn kinds_of_reads_can_be_mixed_at_will() -> io::Result<()> {
+    let mut reader = fed(b"1\n2\n3\n45\n6;7");
+    assert_eq!(at_once(reader.readline_ref())?, b"1\n");
+    assert_eq!(at_once(reader.readline())?, b"2\n");
+    assert_eq!(at_once(reader.peek(2))?, b"3\n");
+    assert_eq!(at_once(reader.readexactly(2))?, b"3\n");
+    let mut byte = [0];
+    assert_eq!(at_once(reader.read_into(&mut byte))?, 1);
+    assert_eq!(&byte, b"4");
+    assert_eq!(reader.buffered(), b"5\n6;7");
+    assert_eq!(at_once(reader.readline_ref())?, b"5\n");
+    assert_eq!(at_once(reader.readuntil(";"))?, b"6;");
+    assert_eq!(reader.take_buffered(), b"7");
+    Ok(())
+}
+
+// ------------------------------------------------------------- what is buffered
+
+#[test]
+fn buffered_bytes_can_be_seen_and_taken_whatever_happened() -> io::Result<()> {
+    let transport = MockTransport::new();
+    let mut reader = StreamReader::with_limit(2)?;
+    reader.set_transport(transport.clone());
+    reader.feed_data(b"abcde");
+    reader.set_exception(reset());
+    assert_eq!(reader.buffered(), b"abcde");
+    reader.feed_data(b"f");
+    assert_eq!(reader.buffered(), b"abcdef");
+    assert_eq!(transport.calls(), "P");
+    assert_eq!(reader.take_buffered(), b"abcdef");
+    assert_eq!(transport.calls(), "PR");
+    assert!(reader.take_buffered().is_empty());
+    assert_reset(at_once(reader.read(1)));
+    Ok(())
+}
+
+// ------------------------------------------------------------- limits
+
+#[test]
+fn a_higher_limit_resumes_reading() -> io::Result<()> {
+    let transport = MockTransport::new();
+    let mut reader = StreamReader::with_limit(2)?;
+    reader.set_transport(transport.clone());
+    reader.feed_data(b"abcde");
+    reader.set_limit(4)?;
+    assert_eq!(transport.calls(), "P");
+    reader.set_limit(5)?;
+    assert_eq!(transport.calls(), "PR");
+    assert_eq!(reader.limit(), 5);
+    Ok(())
+}
+
+#[test]
+fn a_limit_may_be_for_one_call_alone() -> io::Result<()> {
+    let mut reader = with_limit(3, b"abcde\nx")?;
+    assert_eq!(at_once(reader.readline_limited(5))?, b"abcde\n");
+    assert_eq!(reader.limit(), 3);
+    reader.feed_data(b"yz;abc\n");
+    assert_overrun(at_once(reader.readuntil_limited(";", 2)), 3);
+    assert_eq!(at_once(reader.readuntil_limited(";", 3))?, b"xyz;");
+    assert_too_long(at_once(reader.readline_limited(2)), 4);
+    for refused in [
+        at_once(reader.readline_limited(0)),
+        at_once(reader.readuntil_limited(";", 0)),
+    ] {
+        assert_eq!(
+            refused.expect_err("no line is empty").kind(),
+            io::ErrorKind::InvalidInput
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn read_all_may_have_a_limit() -> io::Result<()> {
+    let mut reader = fed(b"abc");
+    let feed = reader.feeder();
+    let mut reading = Step::waiting(reader.read_all_limited(4));
+    feed.feed_data(b"de");
+    assert_overrun(reading.done(), 5);
+    drop(reading);
+    feed.feed_eof();
+    assert_eq!(at_once(reader.read_all_limited(5))?, b"abcde");
+    assert!(reader.at_eof());
+    Ok(())
+}
+
+// ------------------------------------------------------------- what comes first
+
+#[test]
+fn an_error_comes_first_in_every_read() {
+    let mut reader = fed(b"abc\n");
+    reader.feed_eof();
+    reader.set_exception(reset());
+    assert_reset(at_once(reader.read(0)));
+    assert_reset(at_once(reader.read(1)));
+    assert_reset(at_once(reader.read_all()));
+    assert_reset(at_once(reader.read_all_limited(9)));
+    assert_reset(at_once(reader.readexactly(0)));
+    assert_reset(at_once(reader.readexactly(1)));
+    assert_reset(at_once(reader.readline()));
+    assert_reset(at_once(reader.readline_limited(9)));
+    assert_reset(at_once(reader.next_line()));
+    assert_reset(at_once(reader.readuntil("b")));
+    assert_reset(at_once(reader.readuntil_limited("b", 9)));
+    assert_reset(at_once(reader.fill_buf()));
+    assert_reset(at_once(reader.peek(0)));
+    assert_reset(at_once(reader.peek(1)));
+    assert_reset(at_once(reader.readline_ref()));
+    assert_reset(at_once(reader.readuntil_ref("b")));
+    assert_reset(at_once(reader.read_into(&mut [])));
+    assert_reset(at_once(reader.read_into(&mut [0])));
+    assert_reset(at_once(reader.readexactly_into(&mut [])));
+    assert_reset(at_once(reader.readexactly_into(&mut [0])));
+    assert_eq!(reader.buffered(), b"abc\n");
+}
+
+#[test]
+fn an_error_comes_first_also_when_bytes_are_lent() -> io::Result<()> {
+    let mut reader = fed(b"a\nb\n");
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    reader.set_exception(reset());
+    assert_reset(at_once(reader.readline_ref()));
+    assert_reset(at_once(reader.fill_buf()));
+    assert_eq!(reader.take_buffered(), b"b\n");
+    Ok(())
+}
+
+/// A reader that serves what it has, and has failed.
+fn data_first(bytes: &[u8]) -> StreamReader {
+    let mut reader = fed(bytes);
+    reader.set_error_policy(ErrorPolicy::DataFirst);
+    reader.set_exception(reset());
+    reader
+}
+
+#[test]
+fn d14_bytes_may_come_before_the_error() -> io::Result<()> {
+    let mut reader = data_first(b"line\nuntil;12body34rest");
+    assert!(at_once(reader.read(0))?.is_empty());
+    assert_eq!(at_once(reader.readline())?, b"line\n");
+    assert_eq!(at_once(reader.readuntil(";"))?, b"until;");
+    assert_eq!(at_once(reader.readexactly(2))?, b"12");
+    let mut body = [0; 4];
+    at_once(reader.readexactly_into(&mut body))?;
+    assert_eq!(&body, b"body");
+    assert_eq!(at_once(reader.peek(2))?, b"34");
+    assert_eq!(at_once(reader.read_into(&mut body[..2]))?, 2);
+    assert_eq!(at_once(reader.fill_buf())?, b"rest");
+    assert_eq!(at_once(reader.read(9))?, b"rest");
+    assert_reset(at_once(reader.read(9)));
+    Ok(())
+}
+
+#[test]
+fn d14_the_error_comes_when_more_is_needed_and_takes_nothing() {
+    let mut reader = data_first(b"abc");
+    assert_reset(at_once(reader.readline()));
+    assert_reset(at_once(reader.readline_ref()));
+    assert_reset(at_once(reader.readuntil(";")));
+    assert_reset(at_once(reader.readuntil_ref(";")));
+    assert_reset(at_once(reader.readexactly(4)));
+    assert_reset(at_once(reader.readexactly_into(&mut [0; 4])));
+    assert_reset(at_once(reader.peek(4)));
+    assert_reset(at_once(reader.read_all()));
+    assert_eq!(reader.buffered(), b"abc");
+}
+
+#[test]
+fn d24_an_error_behind_bytes_reaches_the_read_that_waits() {
+    let mut reader = StreamReader::new();
+    let feed = reader.feeder();
+    let mut line = Step::waiting(reader.readline());
+    feed.feed_data(b"half a li");
+    feed.set_exception(reset());
+    assert_reset(line.done());
+    drop(line);
+    assert_eq!(reader.take_buffered(), b"half a li");
+}
+
+#[test]
+fn s5_a_read_that_waited_gets_its_bytes_before_the_error() -> io::Result<()> {
+    let mut reader = StreamReader::new();
+    let feed = reader.feeder();
+    let mut read = Step::waiting(reader.read(9));
+    feed.feed_data(b"abc");
+    feed.set_exception(reset());
+    assert_eq!(read.done()?, b"abc");
+    drop(read);
+    assert_reset(at_once(reader.read(9)));
+
+    let mut reader = StreamReader::new();
+    let feed = reader.feeder();
+    let mut body = [0; 3];
+    let mut read = Step::waiting(reader.readexactly_into(&mut body));
+    feed.feed_data(b"abc");
+    feed.set_exception(reset());
+    read.done()?;
+    drop(read);
+    assert_eq!(&body, b"abc");
+    Ok(())
+}
+
+#[test]
+fn a_stream_knows_how_it_ended() {
+    let reader = fed(b"abc");
+    assert_eq!(reader.eof_kind(), None);
+    reader.feed_eof();
+    assert_eq!(reader.eof_kind(), Some(EofKind::Clean));
+    assert!(!reader.at_eof(), "there are bytes left");
+    let failed = StreamReader::new();
+    failed.set_exception(reset());
+    assert_eq!(failed.eof_kind(), None);
+}
+
+#[test]
+#[should_panic(expected = "Transport already set")]
+fn a_transport_can_be_set_once() {
+    let reader = StreamReader::new();
+    reader.set_transport(MockTransport::new());
+    reader.set_transport(MockTransport::new());
+}
+
+// ------------------------------------------------------------- lines that are too long
+
+#[test]
+fn d16_discarding_costs_one_error_for_one_long_line() -> io::Result<()> {
+    let mut reader = StreamReader::with_limit(4)?;
+    reader.set_overlong_policy(OverlongPolicy::DiscardLine);
+    let feed = reader.feeder();
+    feed.feed_data(b"too long");
+    assert_too_long(at_once(reader.readline()), 8);
+    let mut line = Step::waiting(reader.readline());
+    feed.feed_data(b" and longer");
+    line.still_waits();
+    feed.feed_data(b" still\nok\n");
+    assert_eq!(line.done()?, b"ok\n");
+    Ok(())
+}
+
+#[test]
+fn d16_discarding_works_for_lent_lines() -> io::Result<()> {
+    let mut reader = with_limit(4, b"a\ntoo long")?;
+    reader.set_overlong_policy(OverlongPolicy::DiscardLine);
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    assert_too_long(at_once(reader.readline_ref()), 8);
+    let feed = reader.feeder();
+    let line = Step::waiting(reader.readline_ref());
+    drop(line);
+    feed.feed_data(b" still\nok\nx");
+    assert_eq!(at_once(reader.readline_ref())?, b"ok\n");
+    assert_eq!(reader.buffered(), b"x");
+    Ok(())
+}
+
+#[test]
+fn d16_a_discarded_line_may_be_the_last() -> io::Result<()> {
+    let mut reader = with_limit(4, b"too long")?;
+    reader.set_overlong_policy(OverlongPolicy::DiscardLine);
+    assert_too_long(at_once(reader.readline()), 8);
+    reader.feed_data(b" to the end");
+    reader.feed_eof();
+    assert!(at_once(reader.readline())?.is_empty());
+    assert!(at_once(reader.readline_ref())?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn d16_a_long_line_that_has_ended_is_dropped_alone() -> io::Result<()> {
+    for policy in [OverlongPolicy::DropBuffer, OverlongPolicy::DiscardLine] {
+        let mut reader = with_limit(4, b"too long\nok\n")?;
+        reader.set_overlong_policy(policy);
+        assert_too_long(at_once(reader.readline()), 9);
+        assert_eq!(at_once(reader.readline())?, b"ok\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn d16_a_kept_line_is_met_again() -> io::Result<()> {
+    let mut reader = with_limit(4, b"too long")?;
+    reader.set_overlong_policy(OverlongPolicy::Keep);
+    assert_too_long(at_once(reader.readline()), 0);
+    assert_too_long(at_once(reader.readline_ref()), 0);
+    reader.feed_data(b"\nok\n");
+    assert_too_long(at_once(reader.readline()), 0);
+    assert_eq!(at_once(reader.readline_limited(8))?, b"too long\n");
+    assert_eq!(at_once(reader.readline())?, b"ok\n");
+    Ok(())
+}
+
+#[test]
+fn asyncio_takes_the_rest_of_a_long_line_for_a_line() -> io::Result<()> {
+    let mut reader = with_limit(4, b"too long")?;
+    assert_too_long(at_once(reader.readline()), 8);
+    reader.feed_data(b" x\n");
+    assert_eq!(at_once(reader.readline())?, b" x\n");
+    Ok(())
+}
+
+// ------------------------------------------------------------- reads that pull
+
+/// Counts what goes through a stream's protocol.
+struct Spy {
+    inner: StreamReaderProtocol,
+    fed: Rc<Cell<usize>>,
+}
+
+impl Protocol for Spy {
+    fn data_received(&mut self, transport: &Rc<dyn Transport>, data: &[u8]) {
+        self.fed.set(self.fed.get() + data.len());
+        self.inner.data_received(transport, data);
+    }
+
+    fn eof_received(&mut self, transport: &Rc<dyn Transport>) -> AfterEof {
+        self.inner.eof_received(transport)
+    }
+
+    fn connection_lost(&mut self, error: Option<ConnError>) {
+        self.inner.connection_lost(error);
+    }
+
+    fn get_buffer(&mut self, transport: &Rc<dyn Transport>, hint: usize) -> ReadInto {
+        self.inner.get_buffer(transport, hint)
+    }
+}
+
+/// A stream on a real socket, whose peer is in the test's hands.
+struct Spied<P> {
+    event_loop: EventLoop,
+    reader: StreamReader,
+    writer: StreamWriter,
+    peer: P,
+    fed: Rc<Cell<usize>>,
+}
+
+impl Spied<UnixStream> {
+    fn new() -> io::Result<Spied<UnixStream>> {
+        let (ours, peer) = UnixStream::pair()?;
+        Spied::on(ours, peer)
+    }
+}
+
+impl<P> Spied<P> {
+    fn on(ours: impl Into<OwnedFd>, peer: P) -> io::Result<Spied<P>> {
+        let event_loop = EventLoop::new()?;
+        let (reader, fed) = (StreamReader::new(), Rc::default());
+        let spy = Spy {
+            inner: StreamReaderProtocol::new(&reader),
+            fed: Rc::clone(&fed),
+        };
+        let connecting = event_loop.create_connection_sock(|| spy, ours);
+        let transport = event_loop.run_until_complete(connecting)??;
+        let writer = StreamWriter::new(transport, &reader);
+        Ok(Spied {
+            event_loop,
+            reader,
+            writer,
+            peer,
+            fed,
+        })
+    }
+}
+
+/// Runs the loop until a read was woken.
+fn turn_until_woken<T>(event_loop: &EventLoop, read: &Step<'_, T>) -> io::Result<()> {
+    while !read.is_woken() {
+        event_loop.turn(None)?;
+    }
+    Ok(())
+}
+
+/// Runs the loop until a read returns.
+fn finish<T>(event_loop: &EventLoop, read: &mut Step<'_, T>) -> io::Result<T> {
+    loop {
+        match read.poll() {
+            Poll::Ready(result) => return Ok(result),
+            // A turn at least, as for a task that is woken.
+            Poll::Pending if read.is_woken() => {
+                event_loop.turn(Some(Duration::ZERO))?;
+            }
+            Poll::Pending => turn_until_woken(event_loop, read)?,
+        }
+    }
+}
+
+#[test]
+fn read_into_pulls_past_the_protocol() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut buffer = [0; 8];
+    let mut read = Step::waiting(s.reader.read_into(&mut buffer));
+    s.peer.write_all(b"abc")?;
+    turn_until_woken(&s.event_loop, &read)?;
+    assert_eq!(read.done()?, 3);
+    drop(read);
+    assert_eq!(&buffer[..3], b"abc");
+    assert_eq!(s.fed.get(), 0);
+    s.writer.close();
+    Ok(())
+}
+
+#[test]
+fn read_into_takes_buffered_bytes_first() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    s.peer.write_all(b"abc")?;
+    while s.fed.get() < 3 {
+        s.event_loop.turn(None)?;
+    }
+    s.peer.write_all(b"def")?;
+    let mut buffer = [0; 8];
+    assert_eq!(at_once(s.reader.read_into(&mut buffer[..2]))?, 2);
+    assert_eq!(at_once(s.reader.read_into(&mut buffer[2..]))?, 1);
+    assert_eq!(&buffer[..3], b"abc");
+    let mut rest = Step::of(s.reader.readexactly_into(&mut buffer[..3]));
+    finish(&s.event_loop, &mut rest)??;
+    drop(rest);
+    assert_eq!(&buffer[..3], b"def");
+    Ok(())
+}
+
+#[test]
+fn s4_a_body_half_read_is_put_back() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut body = [0; 10];
+    let mut read = Step::waiting(s.reader.readexactly_into(&mut body));
+    s.peer.write_all(b"abcde")?;
+    turn_until_woken(&s.event_loop, &read)?;
+    read.still_waits();
+    drop(read);
+    assert_eq!(&body[..5], b"abcde", "it was in the caller's memory");
+    assert_eq!(s.reader.buffered(), b"abcde");
+    s.peer.write_all(b"fg")?;
+    let mut read = Step::waiting(s.reader.readexactly(7));
+    turn_until_woken(&s.event_loop, &read)?;
+    assert_eq!(read.done()?, b"abcdefg");
+    Ok(())
+}
+
+#[test]
+fn bytes_left_to_a_pull_that_was_dropped_come_through_the_protocol() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut buffer = [0; 8];
+    let read = Step::waiting(s.reader.read_into(&mut buffer));
+    s.peer.write_all(b"abc")?;
+    turn_until_woken(&s.event_loop, &read)?;
+    drop(read);
+    while s.fed.get() < 3 {
+        s.event_loop.turn(None)?;
+    }
+    assert_eq!(s.reader.buffered(), b"abc");
+    Ok(())
+}
+
+#[test]
+fn a_pull_meets_the_end_of_the_stream() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut body = [0; 10];
+    let mut read = Step::waiting(s.reader.readexactly_into(&mut body));
+    s.peer.write_all(b"abcde")?;
+    turn_until_woken(&s.event_loop, &read)?;
+    read.still_waits();
+    s.peer.shutdown(std::net::Shutdown::Write)?;
+    match finish(&s.event_loop, &mut read)? {
+        Err(ReadError::Incomplete(short)) => {
+            assert_eq!(short.partial, b"abcde");
+            assert_eq!(short.expected, Some(10));
+        }
+        other => panic!("expected an incomplete read, got {other:?}"),
+    }
+    drop(read);
+    assert!(s.reader.at_eof());
+    assert_eq!(at_once(s.reader.read_into(&mut body))?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_pull_meets_the_end_that_a_try_read_has_seen() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut body = [0; 10];
+    let mut read = Step::waiting(s.reader.readexactly_into(&mut body));
+    s.peer.write_all(b"abcde")?;
+    drop(s.peer);
+    turn_until_woken(&s.event_loop, &read)?;
+    // It takes the bytes, and may meet the end itself: the protocol must hear of it.
+    let result = finish(&s.event_loop, &mut read)?;
+    assert!(
+        matches!(result, Err(ReadError::Incomplete(_))),
+        "{result:?}"
+    );
+    drop(read);
+    assert_eq!(s.reader.eof_kind(), Some(EofKind::Clean));
+    Ok(())
+}
+
+#[test]
+fn a_pull_resumes_a_reader_that_was_full() -> io::Result<()> {
+    run(async {
+        let ((mut reader, _writer), (_reader, peer)) = memory_stream_pair(64);
+        reader.set_limit(4)?;
+        peer.write(b"0123456789".repeat(5));
+        for _ in 0..5 {
+            yield_now().await;
+        }
+        assert_eq!(reader.buffered().len(), 50);
+        peer.write(b"0123456789".repeat(5));
+        let mut body = [0; 100];
+        reader.readexactly_into(&mut body).await?;
+        assert!(body.chunks(10).all(|ten| ten == b"0123456789"));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_transport_that_cannot_be_pulled_from_feeds_the_buffer() -> io::Result<()> {
+    let transport = MockTransport::new();
+    let mut reader = StreamReader::new();
+    reader.set_transport(transport.clone());
+    let feed = reader.feeder();
+    let mut body = [0; 6];
+    let mut read = Step::waiting(reader.readexactly_into(&mut body));
+    feed.feed_data(b"abc");
+    read.still_waits();
+    feed.feed_data(b"defg");
+    read.done()?;
+    drop(read);
+    assert_eq!(&body, b"abcdef");
+    assert_eq!(reader.buffered(), b"g");
+    assert_eq!(transport.pulls(), 0);
+    Ok(())
+}
+
+// ------------------------------------------------------------- dropped at any poll
+
+/// A connection whose bytes come in chunks of random sizes, and are fed or pulled.
+struct Wire {
+    transport: Rc<MockTransport>,
+    handle: Rc<dyn Transport>,
+    protocol: StreamReaderProtocol,
+    bytes: Vec<u8>,
+    sent: usize,
+    ended: bool,
+    chance: XorShift,
+}
+
+impl Wire {
+    fn to(reader: &StreamReader, bytes: Vec<u8>, seed: u64) -> Wire {
+        let transport = MockTransport::new();
+        reader.set_transport(transport.clone());
+        Wire {
+            handle: transport.clone(),
+            transport,
+            protocol: StreamReaderProtocol::new(reader),
+            bytes,
+            sent: 0,
+            ended: false,
+            chance: XorShift::seeded(seed ^ 0x5eed),
+        }
+    }
+
+    /// Does what a turn of the loop does: sends a chunk, perhaps, and tells the protocol.
+    fn turn(&mut self) {
+        let left = self.bytes.len() - self.sent;
+        let n = left.min(1 + self.chance.below(12));
+        self.transport
+            .fill_kernel(&self.bytes[self.sent..self.sent + n]);
+        self.sent += n;
+        if self.transport.is_paused() {
+            return;
+        }
+        if !self.transport.kernel_is_empty() {
+            if let ReadInto::Shared = self.protocol.get_buffer(&self.handle, 1) {
+                let chunk = self.transport.take_from_kernel();
+                self.protocol.data_received(&self.handle, &chunk);
+            }
+        } else if left == 0 && !self.ended {
+            self.ended = true;
+            self.protocol.eof_received(&self.handle);
+        }
+    }
+}
+
+/// Makes a read of a random kind; what it lends is looked at after more has come.
+async fn read_somehow(
+    reader: &mut StreamReader,
+    wire: &RefCell<Wire>,
+    chance: &mut XorShift,
+) -> Result<Vec<u8>, ReadError> {
+    let n = 1 + chance.below(40);
+    let meanwhile = || wire.borrow_mut().turn();
+    match chance.below(14) {
+        0 => reader.read(n).await,
+        1 => reader.readexactly(n).await,
+        2 => reader.readline().await,
+        3 => reader.readuntil("\r\n").await,
+        4 => reader.readuntil(["\n", "ab\r", "ba"]).await,
+        5 => {
+            let mut buffer = vec![0; n];
+            let read = reader.read_into(&mut buffer).await?;
+            buffer.truncate(read);
+            Ok(buffer)
+        }
+        6 => {
+            let mut buffer = vec![0; n];
+            reader.readexactly_into(&mut buffer).await?;
+            Ok(buffer)
+        }
+        7 => {
+            let line = reader.readline_ref().await?;
+            meanwhile();
+            Ok(line.to_vec())
+        }
+        8 => {
+            let record = reader.readuntil_ref("\r\n").await?;
+            meanwhile();
+            Ok(record.to_vec())
+        }
+        9 => {
+            let lent = reader.fill_buf().await?;
+            meanwhile();
+            let taken = lent[..chance.below(lent.len() + 1)].to_vec();
+            reader.consume(taken.len());
+            Ok(taken)
+        }
+        10 => {
+            let lent = reader.peek(n).await?;
+            meanwhile();
+            let taken = lent.to_vec();
+            reader.consume(taken.len());
+            Ok(taken)
+        }
+        11 => Ok(reader.take_buffered()),
+        12 => {
+            let seen = reader.buffered().to_vec();
+            meanwhile();
+            let taken = seen[..chance.below(seen.len() + 1)].to_vec();
+            reader.consume(taken.len());
+            Ok(taken)
+        }
+        _ => reader.read_all().await,
+    }
+}
+
+/// Reads a stream by reads of all kinds, of which many are dropped at some poll, and
+/// returns what they gave.
+fn read_with_interruptions(reader: &mut StreamReader, wire: &RefCell<Wire>, seed: u64) -> Vec<u8> {
+    // More turns than any of these streams can need: then something hangs.
+    const MAX_TURNS: usize = 100_000;
+    let mut chance = XorShift::seeded(seed);
+    let mut got = Vec::new();
+    let mut turns = 0;
+    while !reader.at_eof() {
+        let mut dice = XorShift::seeded(seed ^ turns as u64);
+        let mut read = Step::of(read_somehow(reader, wire, &mut dice));
+        let outcome = loop {
+            if chance.one_in(3) {
+                break None;
+            }
+            if let Poll::Ready(outcome) = read.poll() {
+                break Some(outcome);
+            }
+            wire.borrow_mut().turn();
+            turns += 1;
+        };
+        drop(read);
+        match outcome {
+            Some(Ok(bytes)) => got.extend(bytes),
+            Some(Err(ReadError::Incomplete(short))) => got.extend(short.partial),
+            Some(Err(ReadError::LimitOverrun(_) | ReadError::LineTooLong { dropped: 0, .. })) => {}
+            Some(Err(error)) => panic!("{error}"),
+            None => {}
+        }
+        turns += 1;
+        assert!(turns < MAX_TURNS, "seed {seed}: the stream does not end");
+    }
+    got
+}
+
+#[test]
+fn s4_reads_dropped_at_any_poll_lose_and_double_nothing() -> io::Result<()> {
+    for seed in 1..=1000 {
+        let mut chance = XorShift::seeded(seed);
+        let bytes: Vec<u8> = (0..200 + chance.below(400))
+            .map(|_| b"aab\r\r\n\nc"[chance.below(8)])
+            .collect();
+        let mut reader = StreamReader::with_limit(1 + chance.below(60))?;
+        reader.set_overlong_policy(OverlongPolicy::Keep);
+        let wire = RefCell::new(Wire::to(&reader, bytes.clone(), seed));
+        let got = read_with_interruptions(&mut reader, &wire, seed);
+        assert_eq!(
+            got.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string(),
+            "seed {seed}"
+        );
+    }
+    Ok(())
+}
