@@ -5,6 +5,7 @@ mod stream_support;
 
 use std::cell::{Cell, RefCell};
 use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -544,6 +545,15 @@ impl Spied<UnixStream> {
     }
 }
 
+impl Spied<TcpStream> {
+    fn over_tcp() -> io::Result<Spied<TcpStream>> {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let ours = TcpStream::connect(listener.local_addr()?)?;
+        let (peer, _) = listener.accept()?;
+        Spied::on(ours, peer)
+    }
+}
+
 impl<P> Spied<P> {
     fn on(ours: impl Into<OwnedFd>, peer: P) -> io::Result<Spied<P>> {
         let event_loop = EventLoop::new()?;
@@ -618,6 +628,24 @@ fn read_into_takes_buffered_bytes_first() -> io::Result<()> {
     finish(&s.event_loop, &mut rest)??;
     drop(rest);
     assert_eq!(&buffer[..3], b"def");
+    Ok(())
+}
+
+#[test]
+fn a_large_body_bypasses_the_buffer() -> io::Result<()> {
+    // Over TCP: that brings more at a time than R9 allows for one step.
+    const LEN: usize = 16 << 20;
+    let mut s = Spied::over_tcp()?;
+    let mut body = vec![0; LEN];
+    let mut read = Step::waiting(s.reader.readexactly_into(&mut body));
+    let sent: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+    let expected = sent.clone();
+    let sender = std::thread::spawn(move || s.peer.write_all(&sent));
+    finish(&s.event_loop, &mut read)??;
+    drop(read);
+    sender.join().expect("the sender does not panic")?;
+    assert!(body == expected, "the bytes came in another order");
+    assert_eq!(s.fed.get(), 0, "bytes went through the buffer");
     Ok(())
 }
 

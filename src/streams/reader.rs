@@ -539,7 +539,10 @@ impl StreamReader {
                 pulled += n;
                 if pulled >= MAX_RECEIVE {
                     pulled = 0;
-                    yield_now().await; // R9
+                    filling
+                        .reader
+                        .yield_between_pulls("readexactly_into")
+                        .await?; // R9
                 }
             } else if filling.reader.is_at_the_end()? {
                 let partial = filling.give_up();
@@ -805,6 +808,15 @@ impl StreamReader {
     ) -> Result<Option<usize>, ReadError> {
         self.try_find_to_lend(separators, limit)
             .map_err(|unfound| self.no_record(unfound))
+    }
+
+    /// Lets the others have a turn, and has what comes in it left to the read that pulls:
+    /// nobody waits at that moment, and the protocol would feed it into the buffer.
+    async fn yield_between_pulls(&self, name: &str) -> Result<(), ReadError> {
+        let pulling = Pull::begin(self, name)?;
+        yield_now().await;
+        drop(pulling);
+        Ok(())
     }
 
     /// Puts lent bytes back in front of those at home.
