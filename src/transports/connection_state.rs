@@ -391,3 +391,6 @@ impl ConnectionState {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;
