@@ -72,20 +72,24 @@ impl ProtocolCell {
 
     /// Calls the protocol, with no borrow of the cell alive.
     ///
-    /// The caller reconciles afterwards.
+    /// One that was replaced during its call goes to `discard`, whose drop may panic like
+    /// any call (R10). The caller reconciles afterwards.
     ///
     /// # Errors
     /// The panic of `name`, the callback, as an error of kind `Other`.
     pub(crate) fn call<R>(
         &self,
         name: &'static str,
+        discard: impl FnOnce(Box<dyn Protocol>),
         call: impl FnOnce(&mut dyn Protocol) -> R,
     ) -> Called<R> {
         let Some(mut protocol) = self.take_out() else {
             return Ok(None);
         };
         let result = catch_unwind(AssertUnwindSafe(|| call(&mut *protocol)));
-        self.put_back(protocol);
+        if let Some(replaced) = self.put_back(protocol) {
+            discard(replaced);
+        }
         match result {
             Ok(value) => Ok(Some(value)),
             Err(panic) => Err(panic_error(name, PanicPayload::new(panic))),
@@ -97,12 +101,13 @@ impl ProtocolCell {
     ///
     /// `paused` says what is true, which may change with each call; `None` says that the
     /// connection is lost, and that nothing more is to be told. `report` takes the panics,
-    /// which are not fatal here.
+    /// which are not fatal here; `discard` is that of [`call`](ProtocolCell::call).
     pub(crate) fn reconcile(
         &self,
         transport: &Rc<dyn Transport>,
         paused: impl Fn() -> Option<bool>,
         report: impl Fn(&'static str, ConnError),
+        discard: impl Fn(Box<dyn Protocol>),
     ) {
         while matches!(*self.place.borrow(), Place::Holds(_)) {
             let due = match paused() {
@@ -117,11 +122,11 @@ impl ProtocolCell {
             let (failed, called) = match due {
                 Told::Pause => (
                     "protocol.pause_writing() failed",
-                    self.call("pause_writing", |p| p.pause_writing(transport)),
+                    self.call("pause_writing", &discard, |p| p.pause_writing(transport)),
                 ),
                 Told::Write => (
                     "protocol.resume_writing() failed",
-                    self.call("resume_writing", |p| p.resume_writing(transport)),
+                    self.call("resume_writing", &discard, |p| p.resume_writing(transport)),
                 ),
             };
             if let Err(error) = called {
@@ -168,7 +173,8 @@ impl ProtocolCell {
         }
     }
 
-    fn put_back(&self, protocol: Box<dyn Protocol>) {
+    /// Returns the protocol, if another has taken its place meanwhile.
+    fn put_back(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
         let mut place = self.place.borrow_mut();
         let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
             Place::Calling => (Place::Holds(protocol), None),
@@ -177,8 +183,7 @@ impl ProtocolCell {
             other => (other, Some(protocol)),
         };
         *place = now;
-        drop(place);
-        drop(out);
+        out
     }
 }
 
@@ -190,3 +195,6 @@ fn panic_error(name: &str, panic: PanicPayload) -> ConnError {
     };
     ConnError::from(io::Error::other(text))
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,9 +119,7 @@ impl StreamTransport {
     /// R7: `connection_made` first; then what the poller collected meanwhile counts.
     fn begin(&self, on_made: Option<Box<dyn FnOnce()>>) {
         let Some(me) = self.me() else { return };
-        let made = self
-            .protocol
-            .call("connection_made", |p| p.connection_made(&me));
+        let made = self.call("connection_made", |p| p.connection_made(&me));
         if let Err(error) = made {
             // D8: asyncio leaves the connection open, and the peer waits for ever.
             self.fatal(
@@ -138,6 +136,15 @@ impl StreamTransport {
 
     fn core(&self) -> &Rc<LoopCore> {
         self.handle.core()
+    }
+
+    fn call<R>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&mut dyn Protocol) -> R,
+    ) -> Result<Option<R>, ConnError> {
+        let discard = |replaced| self.drop_protocol(replaced);
+        self.protocol.call(name, discard, call)
     }
 
     /// `None` only while the last handle is being dropped.
@@ -162,9 +169,7 @@ impl StreamTransport {
     }
 
     fn receive(&self, me: &Rc<dyn Transport>) {
-        let place = self
-            .protocol
-            .call("get_buffer", |p| p.get_buffer(me, MAX_RECEIVE));
+        let place = self.call("get_buffer", |p| p.get_buffer(me, MAX_RECEIVE));
         match place {
             Ok(Some(ReadInto::Shared)) => self.receive_shared(me),
             Ok(Some(ReadInto::Lent(buffer))) => self.receive_lent(me, buffer),
@@ -183,9 +188,7 @@ impl StreamTransport {
         let mut buffer = self.core().take_receive_buffer();
         let received = self.recv(&mut buffer);
         if let Received::Bytes(n) = received {
-            let told = self
-                .protocol
-                .call("data_received", |p| p.data_received(me, &buffer[..n]));
+            let told = self.call("data_received", |p| p.data_received(me, &buffer[..n]));
             self.core().put_receive_buffer(buffer);
             self.after_delivery(told, "Fatal error: protocol.data_received() call failed.");
         } else {
@@ -209,16 +212,12 @@ impl StreamTransport {
             Received::Nothing
         };
         if let Received::Bytes(n) = received {
-            let told = self
-                .protocol
-                .call("buffer_updated", |p| p.buffer_updated(me, buffer, n));
+            let told = self.call("buffer_updated", |p| p.buffer_updated(me, buffer, n));
             self.after_delivery(told, "Fatal error: protocol.buffer_updated() call failed.");
             return;
         }
         // Also before the end and before an error is told (D9).
-        let told = self
-            .protocol
-            .call("buffer_unused", |p| p.buffer_unused(me, buffer));
+        let told = self.call("buffer_unused", |p| p.buffer_unused(me, buffer));
         match told {
             Ok(_) => self.nothing_received(me, received),
             Err(error) => self.fatal(error, "Fatal error: protocol.buffer_unused() call failed."),
@@ -270,7 +269,7 @@ impl StreamTransport {
         if self.handle.get_debug() {
             log::debug!("{self:?} received EOF");
         }
-        match self.protocol.call("eof_received", |p| p.eof_received(me)) {
+        match self.call("eof_received", |p| p.eof_received(me)) {
             Ok(Some(AfterEof::Close)) => self.close(),
             Ok(Some(AfterEof::KeepOpen) | None) => {}
             Err(error) => self.fatal(error, "Fatal error: protocol.eof_received() call failed."),
@@ -425,6 +424,7 @@ impl StreamTransport {
                 (!connection.is_lost()).then(|| connection.is_writing_paused())
             },
             |failed, error| self.report(failed, &error),
+            |replaced| self.drop_protocol(replaced),
         );
     }
 
@@ -463,9 +463,7 @@ impl StreamTransport {
     }
 
     fn connection_lost(&self, error: Option<ConnError>) {
-        let told = self
-            .protocol
-            .call("connection_lost", |p| p.connection_lost(error));
+        let told = self.call("connection_lost", |p| p.connection_lost(error));
         if let Err(error) = told {
             self.report(
                 "Fatal error: protocol.connection_lost() call failed.",
@@ -485,12 +483,13 @@ impl StreamTransport {
         let owner = socket.deregister(self.core(), self.id.replace(SourceId::NONE));
         drop(socket);
         drop(owner);
-        let protocol = self.protocol.retire();
-        self.drop_protocol(protocol);
+        if let Some(protocol) = self.protocol.retire() {
+            self.drop_protocol(protocol);
+        }
     }
 
     /// R10: a drop of a user's value counts as a call.
-    fn drop_protocol(&self, protocol: Option<Box<dyn Protocol>>) {
+    fn drop_protocol(&self, protocol: Box<dyn Protocol>) {
         self.core()
             .executor
             .contain("Exception in the drop of a protocol", None, || {
@@ -526,8 +525,9 @@ impl Transport for StreamTransport {
     }
 
     fn set_protocol(&self, protocol: Box<dyn Protocol>) {
-        let earlier = self.protocol.set(protocol);
-        self.drop_protocol(earlier);
+        if let Some(earlier) = self.protocol.set(protocol) {
+            self.drop_protocol(earlier);
+        }
         if let Some(me) = self.me() {
             self.reconcile(&me);
         }
