@@ -55,6 +55,8 @@ enum Place {
 /// What the protocol was told last about writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
+    /// Nothing at all: `connection_made` comes first (R7).
+    Nothing,
     Write,
     Pause,
 }
@@ -66,8 +68,13 @@ impl ProtocolCell {
     pub(crate) fn new(protocol: Box<dyn Protocol>) -> ProtocolCell {
         ProtocolCell {
             place: RefCell::new(Place::Holds(protocol)),
-            told: Cell::new(Told::Write),
+            told: Cell::new(Told::Nothing),
         }
+    }
+
+    /// `connection_made` is about to be called: from then on, the rest may be told.
+    pub(crate) fn begin(&self) {
+        self.told.set(Told::Write);
     }
 
     /// Calls the protocol, with no borrow of the cell alive.
@@ -110,24 +117,22 @@ impl ProtocolCell {
         discard: impl Fn(Box<dyn Protocol>),
     ) {
         while matches!(*self.place.borrow(), Place::Holds(_)) {
-            let due = match paused() {
-                Some(true) => Told::Pause,
-                Some(false) => Told::Write,
-                None => return,
-            };
-            if due == self.told.get() {
-                return;
-            }
-            self.told.set(due);
-            let (failed, called) = match due {
-                Told::Pause => (
-                    "protocol.pause_writing() failed",
-                    self.call("pause_writing", &discard, |p| p.pause_writing(transport)),
-                ),
-                Told::Write => (
-                    "protocol.resume_writing() failed",
-                    self.call("resume_writing", &discard, |p| p.resume_writing(transport)),
-                ),
+            let (failed, called) = match (self.told.get(), paused()) {
+                (Told::Write, Some(true)) => {
+                    self.told.set(Told::Pause);
+                    let called = self.call("pause_writing", &discard, |p| {
+                        p.pause_writing(transport);
+                    });
+                    ("protocol.pause_writing() failed", called)
+                }
+                (Told::Pause, Some(false)) => {
+                    self.told.set(Told::Write);
+                    let called = self.call("resume_writing", &discard, |p| {
+                        p.resume_writing(transport);
+                    });
+                    ("protocol.resume_writing() failed", called)
+                }
+                _ => return,
             };
             if let Err(error) = called {
                 report(failed, error);
@@ -140,7 +145,9 @@ impl ProtocolCell {
     /// The new one has been told nothing: the caller reconciles.
     #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
     pub(crate) fn set(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
-        self.told.set(Told::Write);
+        if self.told.get() == Told::Pause {
+            self.told.set(Told::Write);
+        }
         let mut place = self.place.borrow_mut();
         let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
             Place::Holds(old) => (Place::Holds(protocol), Some(old)),

@@ -119,6 +119,7 @@ impl StreamTransport {
     /// R7: `connection_made` first; then what the poller collected meanwhile counts.
     fn begin(&self, on_made: Option<Box<dyn FnOnce()>>) {
         let Some(me) = self.me() else { return };
+        self.protocol.begin();
         let made = self.call("connection_made", |p| p.connection_made(&me));
         if let Err(error) = made {
             // D8: asyncio leaves the connection open, and the peer waits for ever.

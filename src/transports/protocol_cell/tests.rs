@@ -78,6 +78,19 @@ fn r4_a_pause_that_provokes_a_resume_is_followed_by_it() {
 }
 
 #[test]
+fn r7_a_pause_that_comes_before_connection_made_is_told_after_it() {
+    let rig = Rig::unmade();
+    rig.holds("a", |_, _| {});
+    rig.pauses(true);
+    drop(rig.sets("b"));
+    rig.reconcile();
+    rig.expects(&["a dropped"]);
+    rig.cell.begin();
+    rig.reconcile();
+    rig.expects(&["a dropped", "b pause_writing"]);
+}
+
+#[test]
 fn nothing_is_told_once_the_connection_is_lost() {
     let rig = Rig::with("a", |_| {});
     rig.paused.set(None);
@@ -182,7 +195,7 @@ fn r10_the_drop_of_a_replaced_protocol_is_left_to_who_can_contain_its_panic() {
 fn r10_a_panic_is_an_error_that_names_the_callback_and_quotes_its_text() {
     let rig = Rig::with("a", |_| panic!("out of cheese"));
     let told = rig.call(|p| p.data_received(&rig.transport, b"x"));
-    let error = told.err().expect("the callback panicked");
+    let error = told.expect_err("the callback panicked");
     assert_eq!(error.kind(), io::ErrorKind::Other);
     assert_eq!(
         error.to_string(),
@@ -263,6 +276,13 @@ type Reaction = dyn Fn(&Rc<Rig>, &'static str);
 
 impl Rig {
     fn new() -> Rc<Rig> {
+        let rig = Rig::unmade();
+        rig.cell.begin();
+        rig
+    }
+
+    /// A cell whose protocol was not even told `connection_made`.
+    fn unmade() -> Rc<Rig> {
         Rc::new(Rig {
             cell: ProtocolCell::new(Box::new(Nobody)),
             paused: Cell::new(Some(false)),
@@ -304,7 +324,7 @@ impl Rig {
     }
 
     fn call(&self, call: impl FnOnce(&mut dyn Protocol)) -> Called<()> {
-        self.cell.call("data_received", |old| drop(old), call)
+        self.cell.call("data_received", drop, call)
     }
 
     fn receives(&self) {
@@ -322,7 +342,7 @@ impl Rig {
             &self.transport,
             || self.paused.get(),
             |failed, _| self.logs(&format!("reported: {failed}")),
-            |old| drop(old),
+            drop,
         );
     }
 
