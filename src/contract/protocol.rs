@@ -103,6 +103,45 @@ pub trait Protocol: 'static {
     }
 }
 
+/// A protocol in a box is one, too: for a factory that chooses among several.
+impl<P: Protocol + ?Sized> Protocol for Box<P> {
+    fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
+        (**self).connection_made(transport);
+    }
+
+    fn data_received(&mut self, transport: &Rc<dyn Transport>, data: &[u8]) {
+        (**self).data_received(transport, data);
+    }
+
+    fn eof_received(&mut self, transport: &Rc<dyn Transport>) -> AfterEof {
+        (**self).eof_received(transport)
+    }
+
+    fn connection_lost(&mut self, error: Option<ConnError>) {
+        (**self).connection_lost(error);
+    }
+
+    fn pause_writing(&mut self, transport: &Rc<dyn Transport>) {
+        (**self).pause_writing(transport);
+    }
+
+    fn resume_writing(&mut self, transport: &Rc<dyn Transport>) {
+        (**self).resume_writing(transport);
+    }
+
+    fn get_buffer(&mut self, transport: &Rc<dyn Transport>, hint: usize) -> ReadInto {
+        (**self).get_buffer(transport, hint)
+    }
+
+    fn buffer_updated(&mut self, transport: &Rc<dyn Transport>, buffer: Vec<u8>, filled: usize) {
+        (**self).buffer_updated(transport, buffer, filled);
+    }
+
+    fn buffer_unused(&mut self, transport: &Rc<dyn Transport>, buffer: Vec<u8>) {
+        (**self).buffer_unused(transport, buffer);
+    }
+}
+
 /// A [`Protocol`] that says itself where its bytes are to go.
 ///
 /// No trait of its own: any protocol becomes one by overriding
