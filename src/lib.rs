@@ -31,6 +31,9 @@ mod transports; //  sockets that call protocols
 mod streams; //     callbacks become coroutines
 // Layer 8
 mod net; //         connecting and serving
+// Layer 9
+#[cfg(feature = "testing")]
+pub mod testing; // what tests of transports and protocols need
 
 pub use clock::Clock;
 pub use contract::{
