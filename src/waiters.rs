@@ -176,3 +176,134 @@ impl Drop for Wait<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    /// Counts how often it was woken. Its `Arc` counts who keeps a waker of it.
+    #[derive(Default)]
+    struct Sleeping(AtomicUsize);
+
+    impl Wake for Sleeping {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Sleeping {
+        fn new() -> (Arc<Sleeping>, Waker) {
+            let sleeping = Arc::new(Sleeping::default());
+            (sleeping.clone(), Waker::from(sleeping))
+        }
+
+        fn wakes(&self) -> usize {
+            self.0.load(Ordering::Relaxed)
+        }
+    }
+
+    /// How many wakers there are beside the one that [`Sleeping::new`] returned.
+    fn kept(sleeping: &Arc<Sleeping>) -> usize {
+        Arc::strong_count(sleeping) - 2
+    }
+
+    fn poll(wait: Pin<&mut Wait<'_>>, waker: &Waker) -> bool {
+        wait.poll(&mut Context::from_waker(waker)).is_ready()
+    }
+
+    #[test]
+    fn a_cell_keeps_one_waker_and_clones_it_once() {
+        let cell = WaiterCell::default();
+        let (one, waker) = Sleeping::new();
+        cell.register(&waker);
+        cell.register(&waker);
+        assert_eq!(kept(&one), 1);
+
+        let (other, other_waker) = Sleeping::new();
+        cell.register(&other_waker);
+        assert_eq!((kept(&one), kept(&other)), (0, 1));
+        cell.wake();
+        cell.wake();
+        assert_eq!((one.wakes(), other.wakes()), (0, 1));
+        assert_eq!(kept(&other), 0);
+    }
+
+    #[test]
+    fn a_cell_that_is_cleared_wakes_nobody() {
+        let cell = WaiterCell::default();
+        let (sleeping, waker) = Sleeping::new();
+        cell.register(&waker);
+        cell.clear();
+        cell.wake();
+        assert_eq!((sleeping.wakes(), kept(&sleeping)), (0, 0));
+    }
+
+    #[test]
+    fn a_set_wakes_each_once_and_forgets_them() {
+        let set = WakerSet::default();
+        let (one, waker) = Sleeping::new();
+        let (other, other_waker) = Sleeping::new();
+        for _ in 0..3 {
+            set.register(&waker);
+            set.register(&other_waker);
+        }
+        assert_eq!((kept(&one), kept(&other)), (1, 1));
+        set.wake_all();
+        set.wake_all();
+        assert_eq!((one.wakes(), other.wakes()), (1, 1));
+    }
+
+    #[test]
+    fn a_list_wakes_all_who_sleep_and_none_who_come_later() {
+        let list = WaiterList::default();
+        let (one, waker) = Sleeping::new();
+        let (other, other_waker) = Sleeping::new();
+        let (mut first, mut second) = (pin!(list.wait()), pin!(list.wait()));
+        assert!(!poll(first.as_mut(), &waker));
+        assert!(!poll(second.as_mut(), &other_waker));
+        list.wake_all();
+        assert_eq!((one.wakes(), other.wakes()), (1, 1));
+
+        assert!(poll(first.as_mut(), &waker));
+        let mut third = pin!(list.wait());
+        assert!(!poll(third.as_mut(), &waker), "it came after");
+        assert!(poll(second.as_mut(), &other_waker));
+        assert!(!poll(third.as_mut(), &waker));
+    }
+
+    #[test]
+    fn a_list_renews_the_waker_of_a_sleeper_that_has_moved() {
+        let list = WaiterList::default();
+        let (one, waker) = Sleeping::new();
+        let (other, other_waker) = Sleeping::new();
+        let mut wait = pin!(list.wait());
+        assert!(!poll(wait.as_mut(), &waker));
+        assert!(!poll(wait.as_mut(), &waker));
+        assert_eq!(kept(&one), 1);
+        assert!(!poll(wait.as_mut(), &other_waker));
+        list.wake_all();
+        assert_eq!((one.wakes(), other.wakes()), (0, 1));
+    }
+
+    #[test]
+    fn a_sleeper_that_is_dropped_leaves_no_waker_in_a_list() {
+        let list = WaiterList::default();
+        let (sleeping, waker) = Sleeping::new();
+        let mut before = pin!(list.wait());
+        assert!(!poll(before.as_mut(), &waker));
+        {
+            let mut given_up = pin!(list.wait());
+            assert!(!poll(given_up.as_mut(), &waker));
+            assert_eq!(kept(&sleeping), 2);
+        }
+        assert_eq!(kept(&sleeping), 1);
+        list.wake_all();
+        assert_eq!(sleeping.wakes(), 1);
+        assert!(poll(before.as_mut(), &waker));
+    }
+}

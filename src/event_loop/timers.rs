@@ -222,3 +222,73 @@ impl PartialEq for Entry {
 }
 
 impl Eq for Entry {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `count` timers, one a second.
+    fn timers(count: u64) -> (Rc<Timers>, Vec<TimerHandle>) {
+        let timers = Rc::new(Timers::default());
+        let handles = (0..count)
+            .map(|nth| timers.call_at(Duration::from_secs(nth), || {}))
+            .collect();
+        (timers, handles)
+    }
+
+    #[test]
+    fn tim_08_sweeping_rebuilds_the_heap_once_most_of_many_are_cancelled() {
+        let (timers, handles) = timers(200);
+        handles[100..].iter().for_each(TimerHandle::cancel);
+        timers.sweep();
+        assert_eq!(timers.len(), 200, "one half is not most");
+        handles[99].cancel();
+        timers.sweep();
+        assert_eq!(timers.len(), 99);
+        assert_eq!(timers.cancelled.get(), 0);
+    }
+
+    #[test]
+    fn tim_08_of_a_hundred_only_those_on_top_are_dropped() {
+        let (timers, handles) = timers(100);
+        handles[1..].iter().for_each(TimerHandle::cancel);
+        timers.sweep();
+        assert_eq!(timers.len(), 100);
+        handles[0].cancel();
+        timers.sweep();
+        assert_eq!((timers.len(), timers.cancelled.get()), (0, 0));
+    }
+
+    #[test]
+    fn cancelling_twice_counts_once() {
+        let (timers, handles) = timers(2);
+        handles[1].cancel();
+        handles[1].cancel();
+        assert_eq!(timers.cancelled.get(), 1);
+    }
+
+    #[test]
+    fn a_timer_cancelled_after_it_left_the_heap_does_no_harm() {
+        let (timers, handles) = timers(3);
+        let due = timers.pop_due(Duration::ZERO).expect("the first is due");
+        handles[0].cancel();
+        due.run();
+        timers.sweep();
+        assert_eq!(timers.len(), 2, "those that wait are not mistaken for it");
+        handles[1].cancel();
+        handles[2].cancel();
+        while timers.pop_due(Duration::from_secs(9)).is_some() {}
+        timers.sweep();
+        assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn nothing_is_due_before_its_time() {
+        let (timers, _handles) = timers(3);
+        let just_before = Duration::from_secs(1) - Duration::from_nanos(1);
+        assert!(timers.pop_due(just_before).is_some());
+        assert!(timers.pop_due(just_before).is_none());
+        assert!(timers.pop_due(Duration::from_secs(1)).is_some());
+        assert_eq!(timers.first(), Some(Duration::from_secs(2)));
+    }
+}

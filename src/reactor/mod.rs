@@ -553,3 +553,140 @@ impl SourceId {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A source that nothing happens to.
+    struct Idle;
+
+    impl EventSource for Idle {
+        fn read_ready(self: Rc<Self>) {}
+        fn write_ready(self: Rc<Self>) {}
+        fn hollow(self: Rc<Self>) {}
+        fn owner(&self) -> Option<String> {
+            Some("Idle".to_owned())
+        }
+    }
+
+    fn armed(reactor: &Reactor) -> SourceId {
+        let id = reactor.register_unpolled(Rc::new(Idle));
+        reactor.arm(id);
+        id
+    }
+
+    /// What one poll that does not sleep queues.
+    fn queued(reactor: &Reactor) -> io::Result<Vec<(SourceId, Direction)>> {
+        let mut queued = Vec::new();
+        reactor.wait(Some(Duration::ZERO), |id, direction| {
+            queued.push((id, direction))
+        })?;
+        Ok(queued)
+    }
+
+    #[test]
+    fn r_8_a_slot_freed_in_a_turn_is_not_reused_in_it() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let first = armed(&reactor);
+        drop(reactor.deregister(first, None));
+        let in_the_same_turn = armed(&reactor);
+        assert_ne!(in_the_same_turn.index, first.index);
+        queued(&reactor)?;
+        let in_the_next = armed(&reactor);
+        assert_eq!(in_the_next.index, first.index);
+        assert_ne!(in_the_next, first);
+        assert_eq!(reactor.len(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn r_8_a_stale_id_names_nothing() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let stale = armed(&reactor);
+        drop(reactor.deregister(stale, None));
+        queued(&reactor)?;
+        let other = armed(&reactor);
+        assert_eq!(other.index, stale.index);
+
+        reactor.set_ready(stale, Direction::Read);
+        reactor.retain(stale, Direction::Write);
+        assert!(reactor.begin_dispatch(stale, Direction::Read).is_none());
+        assert!(reactor.deregister(stale, None).is_none());
+        assert!(!reactor.is_readable(other));
+        assert_eq!(queued(&reactor)?, []);
+        assert!(reactor.begin_dispatch(other, Direction::Read).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_source_that_was_queued_and_given_up_is_not_dispatched() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let id = armed(&reactor);
+        reactor.set_ready(id, Direction::Read);
+        assert_eq!(queued(&reactor)?, [(id, Direction::Read)]);
+        drop(reactor.deregister(id, None));
+        assert!(reactor.begin_dispatch(id, Direction::Read).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_source_that_was_retained_and_given_up_is_not_queued() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let id = armed(&reactor);
+        reactor.retain(id, Direction::Read);
+        reactor.retain(id, Direction::Write);
+        drop(reactor.deregister(id, None));
+        assert!(!reactor.has_retained());
+        assert_eq!(queued(&reactor)?, []);
+        Ok(())
+    }
+
+    #[test]
+    fn r_7_readiness_that_comes_before_arming_only_sets_bits() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let id = reactor.register_unpolled(Rc::new(Idle));
+        reactor.set_ready(id, Direction::Read);
+        assert_eq!(queued(&reactor)?, []);
+        assert!(reactor.is_readable(id));
+        reactor.arm(id);
+        assert_eq!(queued(&reactor)?, [(id, Direction::Read)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_source_is_queued_once_until_it_is_dispatched() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let id = armed(&reactor);
+        reactor.set_ready(id, Direction::Read);
+        reactor.set_ready(id, Direction::Read);
+        assert_eq!(queued(&reactor)?, [(id, Direction::Read)]);
+        reactor.set_ready(id, Direction::Read);
+        assert_eq!(queued(&reactor)?, [], "it is in the queue");
+        assert!(reactor.begin_dispatch(id, Direction::Read).is_some());
+        reactor.retain(id, Direction::Read);
+        assert_eq!(queued(&reactor)?, [(id, Direction::Read)]);
+        Ok(())
+    }
+
+    #[test]
+    fn retained_sources_are_queued_in_the_order_of_their_registration() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let ids = [armed(&reactor), armed(&reactor), armed(&reactor)];
+        for id in [ids[2], ids[0], ids[1]] {
+            reactor.retain(id, Direction::Read);
+        }
+        assert_eq!(queued(&reactor)?, ids.map(|id| (id, Direction::Read)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_token_gives_its_id_back() {
+        for id in [(0, 0), (7, GENERATION_MASK), ((1 << 20) - 1, 1)] {
+            let (index, generation) = id;
+            let id = SourceId { index, generation };
+            assert_eq!(SourceId::from_token(id.token()), Some(id));
+        }
+        assert_eq!(SourceId::from_token(NOTIFIER), None);
+    }
+}
