@@ -26,7 +26,10 @@ mod state; //        what protocol, reader and writer share
 mod protocol; //     callbacks come in here
 mod flow_control; // who waits until writing may go on
 mod reader; //       coroutines read here
+mod attempts; //     what a read does without waiting
 mod read; //         how a read waits
+mod pull; //         reads into the caller's memory
+mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
 mod writer; //       coroutines write here
 mod memory; //       two streams that are each other's peer
@@ -34,10 +37,11 @@ mod memory; //       two streams that are each other's peer
 #[cfg(test)]
 mod tests; //        what only two readers of one state can show
 
+pub use feed::StreamFeed;
 pub use flow_control::FlowControlMixin;
 pub use memory::memory_stream_pair;
 pub use protocol::StreamReaderProtocol;
-pub use reader::{ErrorPolicy, OverlongPolicy, StreamFeed, StreamReader};
+pub use reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 pub use search::Separators;
 pub use state::EofKind;
 pub use writer::StreamWriter;

@@ -10,15 +10,13 @@
 //! nothing but this.
 
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use crate::contract::Transport;
 use crate::error::ReadError;
 use crate::executor::has_budget;
 
 use super::reader::StreamReader;
-use super::state::{StreamState, WaitFor};
+use super::state::WaitFor;
 
 /// Tries; if that takes more bytes, waits until something was fed, and tries again.
 ///
@@ -101,42 +99,6 @@ impl<A> Drop for Read<'_, A> {
     fn drop(&mut self) {
         if self.stage == Stage::Waits {
             self.reader.state().end_wait();
-        }
-    }
-}
-
-/// Waits until there is something to pull from the transport, or something was fed.
-pub(super) struct Pull {
-    state: Rc<StreamState>,
-    transport: Option<Rc<dyn Transport>>,
-}
-
-impl Pull {
-    /// # Errors
-    /// If another read waits already.
-    pub(super) fn begin(reader: &StreamReader, name: &str) -> Result<Pull, ReadError> {
-        reader.debug_assert_all_at_home();
-        let transport = reader.transport();
-        let state = reader.state().clone();
-        state.begin_wait(name, transport.as_deref(), WaitFor::Pull)?;
-        Ok(Pull { state, transport })
-    }
-}
-
-impl Future for Pull {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.poll_wait(cx)
-    }
-}
-
-impl Drop for Pull {
-    fn drop(&mut self) {
-        self.state.end_wait();
-        if let Some(transport) = &self.transport {
-            // Nothing to read into: it only takes back that bytes were left to a puller.
-            let _ = transport.try_read(&mut []);
         }
     }
 }

@@ -8,19 +8,17 @@
 //! ```
 
 use std::fmt;
-use std::mem;
 use std::rc::Rc;
 
 use crate::buffer::ReadBuffer;
 use crate::contract::Transport;
-use crate::error::{ConnError, IncompleteReadError, LimitOverrunError, ReadError};
-use crate::event_loop::MAX_RECEIVE;
-use crate::task::{spend_budget, yield_now};
+use crate::error::{ConnError, ReadError};
+use crate::task::spend_budget;
 
-use super::read::{Pull, Read};
-use super::search::{
-    FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, check_separators, search,
-};
+use super::feed::StreamFeed;
+use super::pull::Pull;
+use super::read::Read;
+use super::search::{ScannedFor, Separators, check_separators};
 use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
 
 /// Reads a stream of bytes, asynchronously.
@@ -72,16 +70,17 @@ use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
 /// # }
 /// ```
 pub struct StreamReader {
-    link: Rc<Link>,
+    pub(super) link: Rc<Link>,
     /// Bytes that were lent to a borrowing read, and those behind them.
     ///
     /// Invariant: they come before those at home; empty while a read waits.
-    lent: ReadBuffer,
-    scanned_for: ScannedFor,
+    pub(super) lent: ReadBuffer,
+    /// What the buffers were scanned for last.
+    pub(super) scanned_for: ScannedFor,
     error_policy: ErrorPolicy,
-    overlong_policy: OverlongPolicy,
+    pub(super) overlong_policy: OverlongPolicy,
     /// A line that was too long is not over yet (D16).
-    discarding_line: bool,
+    pub(super) discarding_line: bool,
 }
 
 /// What comes first when bytes are buffered and the connection failed (D14).
@@ -527,32 +526,7 @@ impl StreamReader {
         spend_budget().await;
         self.check_error_first()?;
         self.bring_home();
-        let expected = buffer.len();
-        let mut filling = Filling {
-            reader: self,
-            buffer,
-            filled: 0,
-        };
-        let mut pulled = 0;
-        while !filling.rest().is_empty() {
-            if let Some(n) = filling.take() {
-                pulled += n;
-                if pulled >= MAX_RECEIVE {
-                    pulled = 0;
-                    filling
-                        .reader
-                        .yield_between_pulls("readexactly_into")
-                        .await?; // R9
-                }
-            } else if filling.reader.is_at_the_end()? {
-                let partial = filling.give_up();
-                return Err(incomplete(partial, Some(expected)));
-            } else {
-                Pull::begin(filling.reader, "readexactly_into")?.await;
-            }
-        }
-        filling.filled = 0; // they are the caller's now
-        Ok(())
+        self.fill_exactly(buffer).await
     }
 
     // ── state and settings ──────────────────────────────────────────────────────
@@ -621,9 +595,7 @@ impl StreamReader {
     /// The reader itself, whose `feed_data` may be called at any time.
     #[must_use]
     pub fn feeder(&self) -> StreamFeed {
-        StreamFeed {
-            link: self.link.clone(),
-        }
+        StreamFeed::new(self.link.clone())
     }
 
     /// Adds bytes, as [`StreamFeed::feed_data`] does.
@@ -662,7 +634,7 @@ impl StreamReader {
         assert!(earlier.is_none(), "Transport already set");
     }
 
-    // ── how reads work ──────────────────────────────────────────────────────────
+    // ── what the other files of this layer use ──────────────────────────────────
 
     pub(super) fn state(&self) -> &Rc<StreamState> {
         &self.link.state
@@ -671,10 +643,6 @@ impl StreamReader {
     /// While a read waits, all unread bytes are at home.
     pub(super) fn debug_assert_all_at_home(&self) {
         debug_assert!(self.lent.is_empty(), "lent bytes must come home first");
-    }
-
-    pub(super) fn link(&self) -> &Rc<Link> {
-        &self.link
     }
 
     pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
@@ -689,300 +657,12 @@ impl StreamReader {
         }
     }
 
-    fn check_error(&self) -> Result<(), ReadError> {
-        match self.state().exception() {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
-    }
-
-    /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
-    fn is_at_the_end(&self) -> Result<bool, ReadError> {
-        self.check_error()?;
-        Ok(self.state().eof().is_some())
-    }
-
     /// How the reads work that return what was fed: see [`Read`].
     fn read_when<T, A>(&mut self, name: &'static str, attempt: A) -> Read<'_, A>
     where
         A: FnMut(&mut Self) -> Result<Option<T>, ReadError>,
     {
         Read::new(self, name, attempt)
-    }
-
-    fn try_read(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        if n == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        self.bring_home();
-        let unread = self.state().unread();
-        if unread > 0 {
-            return Ok(Some(self.take_home(n.min(unread))));
-        }
-        Ok(self.is_at_the_end()?.then(Vec::new))
-    }
-
-    fn try_read_all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bring_home();
-        let unread = self.state().unread();
-        if unread > max {
-            return Err(ReadError::LimitOverrun(LimitOverrunError {
-                message: "Stream is longer than limit",
-                consumed: unread,
-            }));
-        }
-        Ok(self.is_at_the_end()?.then(|| self.take_home(unread)))
-    }
-
-    fn try_readexactly(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        if n == 0 {
-            return Ok(Some(Vec::new()));
-        }
-        self.bring_home();
-        let unread = self.state().unread();
-        if unread >= n {
-            return Ok(Some(self.take_home(n)));
-        }
-        if self.is_at_the_end()? {
-            return Err(incomplete(self.take_home(unread), Some(n)));
-        }
-        Ok(None)
-    }
-
-    fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bring_home();
-        if !self.try_discard_line()? {
-            return Ok(None);
-        }
-        match self.try_find(NEWLINE, limit) {
-            Ok(end) => Ok(end.map(|end| self.take_home(end))),
-            Err(Unfound::TheEnd) => Ok(Some(self.take_home(self.state().unread()))),
-            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
-            Err(Unfound::Lost(error)) => Err(error),
-        }
-    }
-
-    fn try_readuntil(
-        &mut self,
-        separators: &impl Separators,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bring_home();
-        match self.try_find(separators, limit) {
-            Ok(end) => Ok(end.map(|end| self.take_home(end))),
-            Err(unfound) => Err(self.no_record(unfound)),
-        }
-    }
-
-    fn try_fill(&mut self, n: usize) -> Result<Option<()>, ReadError> {
-        if !self.lent.is_empty() && self.lent.len() >= n {
-            return Ok(Some(()));
-        }
-        self.bring_home();
-        if self.state().unread() < n && !self.is_at_the_end()? {
-            return Ok(None);
-        }
-        self.lend();
-        Ok(Some(()))
-    }
-
-    fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
-        if self.discarding_line {
-            self.bring_home();
-            if !self.try_discard_line()? {
-                return Ok(None);
-            }
-        }
-        match self.try_find_to_lend(NEWLINE, limit) {
-            Ok(end) => Ok(end),
-            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
-            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
-            Err(Unfound::Lost(error)) => Err(error),
-        }
-    }
-
-    fn try_lend_record(
-        &mut self,
-        separators: &impl Separators,
-        limit: usize,
-    ) -> Result<Option<usize>, ReadError> {
-        self.try_find_to_lend(separators, limit)
-            .map_err(|unfound| self.no_record(unfound))
-    }
-
-    /// Lets the others have a turn, and has what comes in it left to the read that pulls:
-    /// nobody waits at that moment, and the protocol would feed it into the buffer.
-    async fn yield_between_pulls(&self, name: &str) -> Result<(), ReadError> {
-        let pulling = Pull::begin(self, name)?;
-        yield_now().await;
-        drop(pulling);
-        Ok(())
-    }
-
-    /// Puts lent bytes back in front of those at home.
-    fn bring_home(&mut self) {
-        let state = &self.link.state;
-        let pool = state.pool();
-        self.lent.release_if_empty(pool);
-        if self.lent.is_empty() {
-            return;
-        }
-        let lent = &mut self.lent;
-        state.at_home(|home| {
-            lent.append(home.unread(), pool);
-            mem::swap(home, lent);
-            lent.consume(lent.len());
-            lent.release_if_empty(pool);
-        });
-    }
-
-    /// Swaps the bytes at home into the handle, and returns how many there are.
-    fn lend(&mut self) -> usize {
-        debug_assert!(self.lent.is_empty(), "lent bytes come before those at home");
-        let lent = &mut self.lent;
-        let pool = self.link.state.pool();
-        lent.release_if_empty(pool);
-        self.link.state.at_home(|home| mem::swap(home, lent));
-        lent.len()
-    }
-
-    /// Takes `n` bytes at home as a vector.
-    fn take_home(&mut self, n: usize) -> Vec<u8> {
-        let taken = self.state().at_home(|home| home.take(n));
-        self.after_consuming(n);
-        taken
-    }
-
-    /// Drops `n` bytes at home.
-    fn drop_home(&mut self, n: usize) {
-        self.state().at_home(|home| home.consume(n));
-        self.after_consuming(n);
-    }
-
-    /// Consumes the first `n` lent bytes, and lends them all the same.
-    fn consume_lent(&mut self, n: usize) -> &[u8] {
-        self.lent.consume(n);
-        self.after_consuming(n);
-        self.lent.just_consumed(n)
-    }
-
-    /// S3.
-    fn after_consuming(&self, n: usize) {
-        let state = self.state();
-        state.at_home(|home| home.release_if_empty(state.pool()));
-        if state.is_paused() {
-            state.consumed(n, self.transport().as_deref());
-        } else {
-            state.consumed(n, None);
-        }
-    }
-
-    /// Takes buffered bytes, or pulls what the kernel has, into `buffer`.
-    fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
-        let unread = self.state().unread();
-        if unread == 0 {
-            return self.transport()?.try_read(buffer).ok();
-        }
-        let n = unread.min(buffer.len());
-        self.state()
-            .at_home(|home| buffer[..n].copy_from_slice(&home.unread()[..n]));
-        self.drop_home(n);
-        Some(n)
-    }
-
-    /// Looks for a separator at home, and says where it ends.
-    fn try_find(
-        &mut self,
-        separators: &impl Separators,
-        limit: usize,
-    ) -> Result<Option<usize>, Unfound> {
-        self.prepare_scan(separators);
-        match self.state().at_home(|home| search(home, separators, limit)) {
-            Search::Found(end) => Ok(Some(end)),
-            Search::TooLong(overrun) => Err(Unfound::TooLong(overrun)),
-            Search::NotYet => match self.is_at_the_end() {
-                Ok(true) => Err(Unfound::TheEnd),
-                Ok(false) => Ok(None),
-                Err(error) => Err(Unfound::Lost(error)),
-            },
-        }
-    }
-
-    /// Looks for a separator in what is lent, then at home; what it finds is lent.
-    fn try_find_to_lend(
-        &mut self,
-        separators: &impl Separators,
-        limit: usize,
-    ) -> Result<Option<usize>, Unfound> {
-        if !self.lent.is_empty() {
-            self.prepare_scan(separators);
-            if let Search::Found(end) = search(&mut self.lent, separators, limit) {
-                return Ok(Some(end));
-            }
-            // What is at home may hold the separator: together they decide.
-        }
-        self.bring_home();
-        let end = self.try_find(separators, limit)?;
-        if end.is_some() {
-            self.lend();
-        }
-        Ok(end)
-    }
-
-    /// What `readuntil` fails with.
-    fn no_record(&mut self, unfound: Unfound) -> ReadError {
-        match unfound {
-            Unfound::TheEnd => incomplete(self.take_home(self.state().unread()), None),
-            Unfound::TooLong(overrun) => ReadError::LimitOverrun(overrun),
-            Unfound::Lost(error) => error,
-        }
-    }
-
-    /// A scan for the same separators goes on where it was; for others it begins anew.
-    fn prepare_scan(&mut self, separators: &impl Separators) {
-        if !self.scanned_for.is_for(separators) {
-            self.scanned_for = ScannedFor::new(separators);
-            self.lent.forget_scan();
-            self.state().at_home(ReadBuffer::forget_scan);
-        }
-    }
-
-    /// Drops what the policy says of a line that is too long.
-    fn drop_long_line(&mut self, overrun: &LimitOverrunError) -> ReadError {
-        let message = overrun.message;
-        let ended = message == FOUND_TOO_LATE;
-        let dropped = match self.overlong_policy {
-            OverlongPolicy::Keep => 0,
-            _ if ended => overrun.consumed + NEWLINE.len(),
-            OverlongPolicy::DropBuffer => self.state().unread(),
-            OverlongPolicy::DiscardLine => {
-                self.discarding_line = true;
-                self.state().unread()
-            }
-        };
-        self.drop_home(dropped);
-        ReadError::LineTooLong { message, dropped }
-    }
-
-    /// D16: drops the rest of a line that was too long. False if more of it is to come.
-    fn try_discard_line(&mut self) -> Result<bool, ReadError> {
-        if !self.discarding_line {
-            return Ok(true);
-        }
-        let newline = self
-            .state()
-            .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
-        match newline {
-            Some(at) => {
-                self.drop_home(at + NEWLINE.len());
-                self.discarding_line = false;
-                Ok(true)
-            }
-            None => {
-                self.drop_home(self.state().unread());
-                self.is_at_the_end()
-            }
-        }
     }
 }
 
@@ -1013,123 +693,9 @@ impl fmt::Debug for StreamReader {
     }
 }
 
-/// The feeding side of a [`StreamReader`], for protocols of your own.
-///
-/// # asyncio
-/// The methods `feed_data`, `feed_eof`, `set_exception` of the reader itself, which here
-/// a pending read borrows.
-///
-/// # Examples
-/// ```
-/// use std::io;
-/// use millstream::{StreamReader, get_running_loop, run};
-///
-/// # fn main() -> io::Result<()> {
-/// run(async {
-///     let mut reader = StreamReader::new();
-///     let feed = reader.feeder();
-///     get_running_loop()?.call_soon(move || feed.feed_data(b"later\n"))?;
-///     assert_eq!(reader.readline().await?, b"later\n");
-///     io::Result::Ok(())
-/// })
-/// # }
-/// ```
-#[derive(Clone)]
-pub struct StreamFeed {
-    link: Rc<Link>,
-}
-
-impl StreamFeed {
-    /// Adds bytes, and wakes the read that waits.
-    ///
-    /// If more than twice the limit is unread then, the reader's transport is paused.
-    /// No bytes have no effect. Bytes after [`feed_eof`](Self::feed_eof) are a mistake:
-    /// they are dropped, and in debug builds this panics.
-    ///
-    /// # asyncio
-    /// `StreamReader.feed_data`.
-    pub fn feed_data(&self, data: &[u8]) {
-        let transport = self.link.transport();
-        self.link.state.feed_data(transport.as_deref(), data);
-    }
-
-    /// Ends the stream, and wakes the read that waits. Again has no effect.
-    ///
-    /// # asyncio
-    /// `StreamReader.feed_eof`.
-    pub fn feed_eof(&self) {
-        self.link.state.feed_eof();
-    }
-
-    /// Has the read that waits fail, and all that follow.
-    ///
-    /// # asyncio
-    /// `StreamReader.set_exception`.
-    pub fn set_exception(&self, error: impl Into<ConnError>) {
-        self.link.state.set_exception(error.into());
-    }
-}
-
-impl fmt::Debug for StreamFeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamFeed").finish_non_exhaustive()
-    }
-}
-
-/// Why a separator will not be found.
-enum Unfound {
-    /// The stream ended; what is left is at home.
-    TheEnd,
-    /// What is at home is longer than the limit.
-    TooLong(LimitOverrunError),
-    /// The connection was lost.
-    Lost(ReadError),
-}
-
-/// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.
-struct Filling<'a> {
-    reader: &'a mut StreamReader,
-    buffer: &'a mut [u8],
-    filled: usize,
-}
-
-impl Filling<'_> {
-    fn rest(&mut self) -> &mut [u8] {
-        &mut self.buffer[self.filled..]
-    }
-
-    fn take(&mut self) -> Option<usize> {
-        let n = self.reader.take_into(&mut self.buffer[self.filled..])?;
-        self.filled += n;
-        Some(n)
-    }
-
-    /// Returns what was taken, which is the caller's then.
-    fn give_up(&mut self) -> Vec<u8> {
-        let partial = self.buffer[..self.filled].to_vec();
-        self.filled = 0;
-        partial
-    }
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        if self.filled > 0 {
-            let taken = &self.buffer[..self.filled];
-            let state = self.reader.state();
-            state.at_home(|home| home.prepend(taken));
-            state.put_back(taken.len());
-        }
-    }
-}
-
 fn check_limit(limit: usize) -> Result<(), ReadError> {
     if limit == 0 {
         return Err(ReadError::InvalidInput("Limit cannot be <= 0".into()));
     }
     Ok(())
-}
-
-fn incomplete(partial: Vec<u8>, expected: Option<usize>) -> ReadError {
-    ReadError::Incomplete(IncompleteReadError { partial, expected })
 }

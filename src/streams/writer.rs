@@ -52,7 +52,7 @@ impl StreamWriter {
     /// `StreamWriter(transport, protocol, reader, loop)`.
     #[must_use]
     pub fn new(transport: Rc<dyn Transport>, reader: &StreamReader) -> StreamWriter {
-        let link = reader.link().clone();
+        let link = reader.link.clone();
         let earlier = link.set_transport(transport.clone());
         drop(earlier);
         StreamWriter { link, transport }

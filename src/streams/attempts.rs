@@ -1,0 +1,301 @@
+//! The attempts: what a read does without waiting.
+//!
+//! ```text
+//!   owned      home ──take──► Vec
+//!   borrowing  home ══swap══► lent ──► &[u8]
+//!   must wait  lent ══back══► home
+//! ```
+//!
+//! Each returns its result, or `None` if it takes more bytes; bytes are removed only with a
+//! result (S4). None of them waits, so none of them can be dropped half-way.
+
+use std::mem;
+
+use crate::buffer::ReadBuffer;
+use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
+
+use super::reader::{OverlongPolicy, StreamReader};
+use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, search};
+
+impl StreamReader {
+    pub(super) fn try_read(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        if n == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread > 0 {
+            return Ok(Some(self.take_home(n.min(unread))));
+        }
+        Ok(self.is_at_the_end()?.then(Vec::new))
+    }
+
+    pub(super) fn try_read_all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread > max {
+            return Err(ReadError::LimitOverrun(LimitOverrunError {
+                message: "Stream is longer than limit",
+                consumed: unread,
+            }));
+        }
+        Ok(self.is_at_the_end()?.then(|| self.take_home(unread)))
+    }
+
+    pub(super) fn try_readexactly(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        if n == 0 {
+            return Ok(Some(Vec::new()));
+        }
+        self.bring_home();
+        let unread = self.state().unread();
+        if unread >= n {
+            return Ok(Some(self.take_home(n)));
+        }
+        if self.is_at_the_end()? {
+            return Err(incomplete(self.take_home(unread), Some(n)));
+        }
+        Ok(None)
+    }
+
+    pub(super) fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        if !self.try_discard_line()? {
+            return Ok(None);
+        }
+        match self.try_find(NEWLINE, limit) {
+            Ok(end) => Ok(end.map(|end| self.take_home(end))),
+            Err(Unfound::TheEnd) => Ok(Some(self.take_home(self.state().unread()))),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn try_readuntil(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        self.bring_home();
+        match self.try_find(separators, limit) {
+            Ok(end) => Ok(end.map(|end| self.take_home(end))),
+            Err(unfound) => Err(self.no_record(unfound)),
+        }
+    }
+
+    pub(super) fn try_fill(&mut self, n: usize) -> Result<Option<()>, ReadError> {
+        if !self.lent.is_empty() && self.lent.len() >= n {
+            return Ok(Some(()));
+        }
+        self.bring_home();
+        if self.state().unread() < n && !self.is_at_the_end()? {
+            return Ok(None);
+        }
+        self.lend();
+        Ok(Some(()))
+    }
+
+    pub(super) fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
+        if self.discarding_line {
+            self.bring_home();
+            if !self.try_discard_line()? {
+                return Ok(None);
+            }
+        }
+        match self.try_find_to_lend(NEWLINE, limit) {
+            Ok(end) => Ok(end),
+            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn try_lend_record(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<usize>, ReadError> {
+        self.try_find_to_lend(separators, limit)
+            .map_err(|unfound| self.no_record(unfound))
+    }
+
+    /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
+    pub(super) fn is_at_the_end(&self) -> Result<bool, ReadError> {
+        self.check_error()?;
+        Ok(self.state().eof().is_some())
+    }
+
+    pub(super) fn check_error(&self) -> Result<(), ReadError> {
+        match self.state().exception() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Looks for a separator at home, and says where it ends.
+    fn try_find(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<usize>, Unfound> {
+        self.prepare_scan(separators);
+        match self.state().at_home(|home| search(home, separators, limit)) {
+            Search::Found(end) => Ok(Some(end)),
+            Search::TooLong(overrun) => Err(Unfound::TooLong(overrun)),
+            Search::NotYet => match self.is_at_the_end() {
+                Ok(true) => Err(Unfound::TheEnd),
+                Ok(false) => Ok(None),
+                Err(error) => Err(Unfound::Lost(error)),
+            },
+        }
+    }
+
+    /// Looks for a separator in what is lent, then at home; what it finds is lent.
+    fn try_find_to_lend(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<usize>, Unfound> {
+        if !self.lent.is_empty() {
+            self.prepare_scan(separators);
+            if let Search::Found(end) = search(&mut self.lent, separators, limit) {
+                return Ok(Some(end));
+            }
+            // What is at home may hold the separator: together they decide.
+        }
+        self.bring_home();
+        let end = self.try_find(separators, limit)?;
+        if end.is_some() {
+            self.lend();
+        }
+        Ok(end)
+    }
+
+    /// What `readuntil` fails with.
+    fn no_record(&mut self, unfound: Unfound) -> ReadError {
+        match unfound {
+            Unfound::TheEnd => incomplete(self.take_home(self.state().unread()), None),
+            Unfound::TooLong(overrun) => ReadError::LimitOverrun(overrun),
+            Unfound::Lost(error) => error,
+        }
+    }
+
+    /// A scan for the same separators goes on where it was; for others it begins anew.
+    fn prepare_scan(&mut self, separators: &impl Separators) {
+        if !self.scanned_for.is_for(separators) {
+            self.scanned_for = ScannedFor::new(separators);
+            self.lent.forget_scan();
+            self.state().at_home(ReadBuffer::forget_scan);
+        }
+    }
+
+    /// Drops what the policy says of a line that is too long.
+    fn drop_long_line(&mut self, overrun: &LimitOverrunError) -> ReadError {
+        let message = overrun.message;
+        let ended = message == FOUND_TOO_LATE;
+        let dropped = match self.overlong_policy {
+            OverlongPolicy::Keep => 0,
+            _ if ended => overrun.consumed + NEWLINE.len(),
+            OverlongPolicy::DropBuffer => self.state().unread(),
+            OverlongPolicy::DiscardLine => {
+                self.discarding_line = true;
+                self.state().unread()
+            }
+        };
+        self.drop_home(dropped);
+        ReadError::LineTooLong { message, dropped }
+    }
+
+    /// D16: drops the rest of a line that was too long. False if more of it is to come.
+    fn try_discard_line(&mut self) -> Result<bool, ReadError> {
+        if !self.discarding_line {
+            return Ok(true);
+        }
+        let newline = self
+            .state()
+            .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
+        match newline {
+            Some(at) => {
+                self.drop_home(at + NEWLINE.len());
+                self.discarding_line = false;
+                Ok(true)
+            }
+            None => {
+                self.drop_home(self.state().unread());
+                self.is_at_the_end()
+            }
+        }
+    }
+
+    /// Puts lent bytes back in front of those at home.
+    pub(super) fn bring_home(&mut self) {
+        let state = &self.link.state;
+        let pool = state.pool();
+        self.lent.release_if_empty(pool);
+        if self.lent.is_empty() {
+            return;
+        }
+        let lent = &mut self.lent;
+        state.at_home(|home| {
+            lent.append(home.unread(), pool);
+            mem::swap(home, lent);
+            lent.consume(lent.len());
+            lent.release_if_empty(pool);
+        });
+    }
+
+    /// Swaps the bytes at home into the handle, and returns how many there are.
+    pub(super) fn lend(&mut self) -> usize {
+        debug_assert!(self.lent.is_empty(), "lent bytes come before those at home");
+        let lent = &mut self.lent;
+        let pool = self.link.state.pool();
+        lent.release_if_empty(pool);
+        self.link.state.at_home(|home| mem::swap(home, lent));
+        lent.len()
+    }
+
+    /// Takes `n` bytes at home as a vector.
+    pub(super) fn take_home(&mut self, n: usize) -> Vec<u8> {
+        let taken = self.state().at_home(|home| home.take(n));
+        self.after_consuming(n);
+        taken
+    }
+
+    /// Drops `n` bytes at home.
+    pub(super) fn drop_home(&mut self, n: usize) {
+        self.state().at_home(|home| home.consume(n));
+        self.after_consuming(n);
+    }
+
+    /// Consumes the first `n` lent bytes, and lends them all the same.
+    pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
+        self.lent.consume(n);
+        self.after_consuming(n);
+        self.lent.just_consumed(n)
+    }
+
+    /// S3.
+    pub(super) fn after_consuming(&self, n: usize) {
+        let state = self.state();
+        state.at_home(|home| home.release_if_empty(state.pool()));
+        if state.is_paused() {
+            state.consumed(n, self.transport().as_deref());
+        } else {
+            state.consumed(n, None);
+        }
+    }
+}
+
+/// Why a separator will not be found.
+enum Unfound {
+    /// The stream ended; what is left is at home.
+    TheEnd,
+    /// What is at home is longer than the limit.
+    TooLong(LimitOverrunError),
+    /// The connection was lost.
+    Lost(ReadError),
+}
+
+/// The stream ended too early.
+pub(super) fn incomplete(partial: Vec<u8>, expected: Option<usize>) -> ReadError {
+    ReadError::Incomplete(IncompleteReadError { partial, expected })
+}

@@ -1,0 +1,146 @@
+//! Reads into the caller's memory, past the buffer.
+//!
+//! ```text
+//!   buffered bytes first ──► the caller's memory ◄── try_read ── transport
+//!   none there: wait, and have the protocol leave what comes to us (ReadInto::Later)
+//! ```
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::contract::Transport;
+use crate::error::ReadError;
+use crate::event_loop::MAX_RECEIVE;
+use crate::task::yield_now;
+
+use super::attempts::incomplete;
+use super::reader::StreamReader;
+use super::state::{StreamState, WaitFor};
+
+impl StreamReader {
+    /// Fills `buffer`, for a reader whose bytes are all at home.
+    pub(super) async fn fill_exactly(&mut self, buffer: &mut [u8]) -> Result<(), ReadError> {
+        let expected = buffer.len();
+        let mut filling = Filling {
+            reader: self,
+            buffer,
+            filled: 0,
+        };
+        let mut pulled = 0;
+        while !filling.rest().is_empty() {
+            if let Some(n) = filling.take() {
+                pulled += n;
+                if pulled >= MAX_RECEIVE {
+                    pulled = 0;
+                    filling
+                        .reader
+                        .yield_between_pulls("readexactly_into")
+                        .await?; // R9
+                }
+            } else if filling.reader.is_at_the_end()? {
+                let partial = filling.give_up();
+                return Err(incomplete(partial, Some(expected)));
+            } else {
+                Pull::begin(filling.reader, "readexactly_into")?.await;
+            }
+        }
+        filling.filled = 0; // they are the caller's now
+        Ok(())
+    }
+
+    /// Lets the others have a turn, and has what comes in it left to the read that pulls:
+    /// nobody waits at that moment, and the protocol would feed it into the buffer.
+    async fn yield_between_pulls(&self, name: &str) -> Result<(), ReadError> {
+        let pulling = Pull::begin(self, name)?;
+        yield_now().await;
+        drop(pulling);
+        Ok(())
+    }
+
+    /// Takes buffered bytes, or pulls what the kernel has, into `buffer`.
+    pub(super) fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let unread = self.state().unread();
+        if unread == 0 {
+            return self.transport()?.try_read(buffer).ok();
+        }
+        let n = unread.min(buffer.len());
+        self.state()
+            .at_home(|home| buffer[..n].copy_from_slice(&home.unread()[..n]));
+        self.drop_home(n);
+        Some(n)
+    }
+}
+
+/// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.
+struct Filling<'a> {
+    reader: &'a mut StreamReader,
+    buffer: &'a mut [u8],
+    filled: usize,
+}
+
+impl Filling<'_> {
+    fn rest(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.filled..]
+    }
+
+    fn take(&mut self) -> Option<usize> {
+        let n = self.reader.take_into(&mut self.buffer[self.filled..])?;
+        self.filled += n;
+        Some(n)
+    }
+
+    /// Returns what was taken, which is the caller's then.
+    fn give_up(&mut self) -> Vec<u8> {
+        let partial = self.buffer[..self.filled].to_vec();
+        self.filled = 0;
+        partial
+    }
+}
+
+impl Drop for Filling<'_> {
+    fn drop(&mut self) {
+        if self.filled > 0 {
+            let taken = &self.buffer[..self.filled];
+            let state = self.reader.state();
+            state.at_home(|home| home.prepend(taken));
+            state.put_back(taken.len());
+        }
+    }
+}
+
+/// Waits until there is something to pull from the transport, or something was fed.
+pub(super) struct Pull {
+    state: Rc<StreamState>,
+    transport: Option<Rc<dyn Transport>>,
+}
+
+impl Pull {
+    /// # Errors
+    /// If another read waits already.
+    pub(super) fn begin(reader: &StreamReader, name: &str) -> Result<Pull, ReadError> {
+        reader.debug_assert_all_at_home();
+        let transport = reader.transport();
+        let state = reader.state().clone();
+        state.begin_wait(name, transport.as_deref(), WaitFor::Pull)?;
+        Ok(Pull { state, transport })
+    }
+}
+
+impl Future for Pull {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.state.poll_wait(cx)
+    }
+}
+
+impl Drop for Pull {
+    fn drop(&mut self) {
+        self.state.end_wait();
+        if let Some(transport) = &self.transport {
+            // Nothing to read into: it only takes back that bytes were left to a puller.
+            let _ = transport.try_read(&mut []);
+        }
+    }
+}
