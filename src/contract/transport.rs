@@ -62,7 +62,8 @@ pub trait Transport: fmt::Debug {
         true
     }
 
-    /// Receives into `buffer` at once, past the protocol, if bytes have come.
+    /// Receives into `buffer` at once, past the protocol, if bytes have come: 256 KiB at
+    /// the most.
     ///
     /// This ends a [`ReadInto::Later`](crate::ReadInto::Later): what is left is offered
     /// to the protocol again, in the next turn. So does an empty buffer, which receives

@@ -567,7 +567,9 @@ impl Transport for StreamTransport {
             self.read_again_if_readable();
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let received = self.recv(buffer);
+        // R9: however much memory the caller offers.
+        let most = buffer.len().min(MAX_RECEIVE);
+        let received = self.recv(&mut buffer[..most]);
         let result = match received {
             Received::Bytes(n) => Ok(n),
             Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
