@@ -267,7 +267,6 @@ impl EventSource for ConnectWatch {
 }
 
 /// Why an attempt failed, and to what address it was.
-#[derive(Debug)]
 struct ConnectError {
     address: String,
     error: io::Error,
@@ -283,6 +282,13 @@ impl ConnectError {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connect call failed {}: {}", self.address, self.error)
+    }
+}
+
+/// As it displays: what `main` returns is printed in this way.
+impl fmt::Debug for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
