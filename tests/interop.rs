@@ -516,7 +516,6 @@ fn c2_after_our_close_only_wait_closed_is_content() -> io::Result<()> {
 // ------------------------------------------------------------- who meets whom
 
 /// Climbs a ladder with a peer four times: over both families, serving and connecting.
-#[track_caller]
 fn climb<L>(script: &'static str, ladder: L) -> io::Result<()>
 where
     L: AsyncFn(StreamReader, StreamWriter, Peer) -> io::Result<()> + 'static,
