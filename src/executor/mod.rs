@@ -398,3 +398,196 @@ fn wake_locally(inbox: &Arc<Inbox>, id: TaskId) -> bool {
         })
         .unwrap_or(false)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, poll_fn};
+    use std::io;
+    use std::task::{Poll, Waker};
+
+    use super::*;
+
+    type Reports = Rc<RefCell<Vec<String>>>;
+
+    /// An executor without a loop, and what it reports.
+    fn executor() -> io::Result<(Rc<Executor>, Reports)> {
+        let reactor = Rc::new(Reactor::new()?);
+        let inbox = Arc::new(Inbox::new(reactor.notifier()?));
+        let reports = Reports::default();
+        let kept = reports.clone();
+        let report = move |context: ExceptionContext| {
+            kept.borrow_mut()
+                .push(context.exception.unwrap_or_default());
+        };
+        Ok((Executor::new(reactor, inbox, Box::new(report)), reports))
+    }
+
+    fn run_what_is_queued(executor: &Executor) {
+        for _ in 0..executor.ready_len() {
+            executor.run_step(executor.pop().expect("so many are queued"));
+        }
+    }
+
+    /// A task that waits for ever, and the waker it was polled with.
+    fn sleeper(executor: &Rc<Executor>) -> (Task<()>, Waker) {
+        let waker = Rc::new(Cell::new(None));
+        let kept = waker.clone();
+        let task = executor.spawn(poll_fn(move |cx| {
+            kept.set(Some(cx.waker().clone()));
+            Poll::Pending
+        }));
+        run_what_is_queued(executor);
+        let waker = waker.take().expect("the task was polled");
+        (task, waker)
+    }
+
+    type Notes = Rc<RefCell<Vec<&'static str>>>;
+
+    /// Notes that it acted, and asks for another one to act after it.
+    struct Acts {
+        notes: Notes,
+        name: &'static str,
+        then: Cell<Option<Rc<Acts>>>,
+        executor: Rc<Executor>,
+    }
+
+    impl AtStepEnd for Acts {
+        fn at_step_end(self: Rc<Self>) {
+            self.notes.borrow_mut().push(self.name);
+            if let Some(then) = self.then.take() {
+                self.executor.at_step_end(then);
+            }
+            assert!(self.name != "breaks", "it breaks");
+        }
+    }
+
+    fn acts(executor: &Rc<Executor>, notes: &Notes, name: &'static str) -> Rc<Acts> {
+        Rc::new(Acts {
+            notes: notes.clone(),
+            name,
+            then: Cell::new(None),
+            executor: executor.clone(),
+        })
+    }
+
+    #[test]
+    fn what_acts_at_the_end_of_a_step_acts_once_in_order_and_before_the_next() -> io::Result<()> {
+        let (executor, reports) = executor()?;
+        let notes = Notes::default();
+        let first = acts(&executor, &notes, "first");
+        first
+            .then
+            .set(Some(acts(&executor, &notes, "added by the first")));
+        let asked = [
+            first,
+            acts(&executor, &notes, "breaks"),
+            acts(&executor, &notes, "last"),
+        ];
+        let (asks, in_step) = (executor.clone(), notes.clone());
+        executor.push(Ready::Event(Box::new(move || {
+            for acts in asked {
+                asks.at_step_end(acts);
+            }
+            in_step.borrow_mut().push("step");
+            panic!("the step breaks");
+        })));
+        let next_step = notes.clone();
+        executor.push(Ready::Event(Box::new(move || {
+            next_step.borrow_mut().push("next step");
+        })));
+        run_what_is_queued(&executor);
+        assert_eq!(
+            notes.take(),
+            [
+                "step",
+                "first",
+                "breaks",
+                "last",
+                "added by the first",
+                "next step"
+            ]
+        );
+        assert_eq!(reports.take(), ["the step breaks", "it breaks"]);
+        assert!(!executor.is_in_step());
+        Ok(())
+    }
+
+    #[test]
+    fn a_waker_of_a_task_that_ended_does_not_wake_the_next_one_in_its_place() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let _local = Local::enter(&executor);
+        let (task, stale) = sleeper(&executor);
+        task.cancel();
+        run_what_is_queued(&executor);
+        assert_eq!(executor.task_count(), 0);
+
+        let (_next, waker) = sleeper(&executor);
+        stale.wake();
+        assert_eq!(executor.ready_len(), 0);
+        waker.wake();
+        assert_eq!(executor.ready_len(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_waker_of_another_executor_takes_the_inbox() -> io::Result<()> {
+        let ((executor, _), (other, _)) = (executor()?, executor()?);
+        let (_task, waker) = sleeper(&executor);
+        let local = Local::enter(&other);
+        waker.wake_by_ref();
+        waker.wake_by_ref();
+        drop(local);
+        assert_eq!((executor.ready_len(), other.ready_len()), (0, 0));
+        assert_eq!(executor.inbox.collect().len(), 1, "twice says nothing more");
+        Ok(())
+    }
+
+    #[test]
+    fn a_waker_is_used_again_only_if_nobody_else_holds_it() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let _local = Local::enter(&executor);
+        let (held, waker) = sleeper(&executor);
+        let (given_up, same) = sleeper(&executor);
+        assert!(!waker.will_wake(&same));
+        drop(same);
+        held.cancel();
+        given_up.cancel();
+        run_what_is_queued(&executor);
+        let (_next, _waker) = sleeper(&executor);
+        let (_third, third) = sleeper(&executor);
+        assert!(!third.will_wake(&waker));
+        waker.wake();
+        assert_eq!(executor.ready_len(), 0, "it names a task that ended");
+        Ok(())
+    }
+
+    #[test]
+    fn a_closed_executor_drops_what_it_is_given() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let waiting = executor.spawn(pending::<()>());
+        executor.close();
+        assert!(waiting.cancelled());
+        let held = Rc::new(());
+        let callback_holds = held.clone();
+        executor.push(Ready::Event(Box::new(move || drop(callback_holds))));
+        assert_eq!((executor.ready_len(), Rc::strong_count(&held)), (0, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn d_4_a_budget_ends_and_the_outer_one_is_kept_meanwhile() {
+        let spend_all = || {
+            std::iter::repeat_with(has_budget)
+                .take(1000)
+                .position(|has| !has)
+        };
+        assert_eq!(spend_all(), None, "none outside of steps");
+        let _outer = Budget::fresh();
+        assert!(has_budget());
+        {
+            let _inner = Budget::fresh();
+            assert_eq!(spend_all(), Some(128));
+        }
+        assert_eq!(spend_all(), Some(127));
+    }
+}
