@@ -792,14 +792,12 @@ fn loop_19_an_idle_loop_sleeps_and_burns_nothing() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     event_loop.turn(AT_ONCE)?;
     let (began, burnt) = (Instant::now(), own_cpu_time());
-    event_loop.turn(Some(Duration::from_millis(20)))?;
-    assert!(began.elapsed() >= Duration::from_millis(20));
+    event_loop.turn(Some(Duration::from_millis(100)))?;
+    assert!(began.elapsed() >= Duration::from_millis(100));
     if let (Some(before), Some(after)) = (burnt, own_cpu_time()) {
-        assert!(
-            after - before < Duration::from_millis(5),
-            "{:?}",
-            after - before
-        );
+        // One that spins burns all of it.
+        let burnt = after - before;
+        assert!(burnt < Duration::from_millis(25), "{burnt:?}");
     }
     Ok(())
 }
