@@ -749,6 +749,24 @@ fn close_lingering_lets_the_last_bytes_arrive() -> io::Result<()> {
 }
 
 #[test]
+fn close_lingering_ends_when_the_peer_has_heard_of_it() -> io::Result<()> {
+    simulated(async || {
+        let ((reader, writer), (mut peer_reader, peer)) = memory_stream_pair(ROOM);
+        peer.write(b"unread");
+        let answering = create_task(async move {
+            let received = peer_reader.read_all().await?;
+            peer.aclose().await?;
+            io::Result::Ok(received)
+        });
+        writer.write(b"last words");
+        writer.close_lingering(reader, FOR_EVER).await?;
+        assert_eq!(answering.await??, b"last words");
+        assert_eq!(get_running_loop()?.time(), Duration::ZERO);
+        Ok(())
+    })
+}
+
+#[test]
 fn close_lingering_has_an_end() -> io::Result<()> {
     simulated(async || {
         let ((reader, writer), (_peer_reader, peer)) = memory_stream_pair(ROOM);
