@@ -113,6 +113,7 @@ pub struct ScriptedSocket(Rc<RefCell<State>>);
 struct State {
     receives: VecDeque<OnReceive>,
     sends: VecDeque<OnSend>,
+    shut_down_fails: Option<io::ErrorKind>,
     /// The last send took less than it was offered, and no room was made since.
     full: bool,
     calls: Vec<SocketCall>,
@@ -130,6 +131,11 @@ impl ScriptedSocket {
     /// Adds what a send comes to. Sends beyond those that were added take everything.
     pub fn on_send(&self, answer: OnSend) {
         self.0.borrow_mut().sends.push_back(answer);
+    }
+
+    /// Has the end of writing fail.
+    pub fn fail_shut_down(&self, kind: io::ErrorKind) {
+        self.0.borrow_mut().shut_down_fails = Some(kind);
     }
 
     /// Has the poller report the socket as readable, whether it is or not.
@@ -290,7 +296,10 @@ impl ByteSocket for InTransport {
     fn shut_down_writing(&mut self) -> io::Result<()> {
         let mut state = self.state().borrow_mut();
         state.calls.push(SocketCall::ShutDownWriting);
-        Ok(())
+        match state.shut_down_fails {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
     }
 }
 

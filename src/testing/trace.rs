@@ -67,6 +67,9 @@ pub struct Trace(Rc<Written>);
 #[derive(Debug, Default)]
 struct Written {
     told: RefCell<Vec<Told>>,
+    /// Invariant: the lengths of all `DataReceived` in `told`, added up.
+    received_len: Cell<usize>,
+    lost: Cell<bool>,
     dropped: Cell<usize>,
 }
 
@@ -83,6 +86,11 @@ impl Trace {
     }
 
     pub(super) fn write_down(&self, told: Told) {
+        let len = data_of(&told).map_or(0, <[u8]>::len);
+        self.0.received_len.set(self.0.received_len.get() + len);
+        if let Told::ConnectionLost(_) = told {
+            self.0.lost.set(true);
+        }
         self.0.told.borrow_mut().push(told);
     }
 
@@ -120,8 +128,7 @@ impl Trace {
     /// Returns how many bytes came.
     #[must_use]
     pub fn received_len(&self) -> usize {
-        let told = self.0.told.borrow();
-        told.iter().filter_map(data_of).map(<[u8]>::len).sum()
+        self.0.received_len.get()
     }
 
     /// Returns how often this was told; every call counts, also of `data_received`.
@@ -139,7 +146,7 @@ impl Trace {
     /// Says whether `connection_lost` was called.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.count(|told| matches!(told, Told::ConnectionLost(_))) > 0
+        self.0.lost.get()
     }
 
     /// Returns how many recorders of this trace were dropped.
