@@ -766,6 +766,40 @@ fn vector_5_the_default_marks_and_a_close_that_flushes_everything() -> io::Resul
 }
 
 #[test]
+fn a_flush_behind_a_close_resumes_writing_before_the_loss() -> io::Result<()> {
+    let c = connected()?;
+    c.socket.on_send(OnSend::Fails(WouldBlock));
+    c.transport.write(&[b'x'; 70_000]);
+    c.transport.close();
+    c.socket.becomes_writable();
+    c.wire.quiesces()?;
+    assert_eq!(
+        c.trace.told(),
+        [
+            ConnectionMade,
+            PauseWriting,
+            ResumeWriting,
+            ConnectionLost(None)
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn an_abort_resumes_nobody() -> io::Result<()> {
+    let c = connected()?;
+    c.socket.on_send(OnSend::Fails(WouldBlock));
+    c.transport.write(&[b'x'; 70_000]);
+    c.transport.abort();
+    c.wire.quiesces()?;
+    assert_eq!(
+        c.trace.told(),
+        [ConnectionMade, PauseWriting, ConnectionLost(None)]
+    );
+    Ok(())
+}
+
+#[test]
 fn writes_from_inside_resume_writing_keep_their_place() -> io::Result<()> {
     let c = connected_with(|recorder| {
         let mut round = 0;

@@ -106,8 +106,8 @@ impl ProtocolCell {
     /// R4: tells the protocol what is true about writing, as long as that differs from
     /// what it was told, unless a call is in progress.
     ///
-    /// `paused` says what is true, which may change with each call; `None` says that the
-    /// connection is lost, and that nothing more is to be told. `report` takes the panics,
+    /// `paused` says what is true, which may change with each call; `None` says that there
+    /// is nothing to be told any more. `report` takes the panics,
     /// which are not fatal here; `discard` is that of [`call`](ProtocolCell::call).
     pub(crate) fn reconcile(
         &self,

@@ -422,7 +422,12 @@ impl StreamTransport {
             me,
             || {
                 let connection = self.connection.borrow();
-                (!connection.is_lost()).then(|| connection.is_writing_paused())
+                match (connection.is_writing_paused(), connection.is_lost()) {
+                    // An abort or an error: the bytes that are gone resume nobody.
+                    (true, true) => None,
+                    // Also when a close has just sent its last byte: the loss is queued.
+                    (paused, _) => Some(paused),
+                }
             },
             |failed, error| self.report(failed, &error),
             |replaced| self.drop_protocol(replaced),
