@@ -1051,7 +1051,7 @@ fn trn_45_a_stream_that_is_dropped_flushes_and_closes() -> io::Result<()> {
     });
     wire.event_loop.run_until_complete(async move {
         let (reader, writer) = millstream::open_connection_sock(ours).await?;
-        writer.write(&vec![b'x'; 4 << 20]);
+        writer.write(vec![b'x'; 4 << 20]);
         drop(reader);
         drop(writer);
         io::Result::Ok(())
