@@ -1,14 +1,14 @@
 //! The adapter between a transport's callbacks and a stream's coroutines.
 
 use std::fmt;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use crate::contract::{AfterEof, Protocol, ReadInto, Transport};
 use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::get_running_loop;
 
 use super::reader::StreamReader;
-use super::state::StreamState;
+use super::state::{Link, StreamState};
 use super::writer::StreamWriter;
 
 /// What is called for each connection of a server.
@@ -44,6 +44,9 @@ type ClientConnected = Box<dyn FnOnce(StreamReader, StreamWriter)>;
 /// ```
 pub struct StreamReaderProtocol {
     state: Rc<StreamState>,
+    /// What reader and writer hold, to be given the transport. Weak: the link holds the
+    /// transport, which owns this protocol (R2).
+    link: Weak<Link>,
     /// The reader and its callback, until the connection is made: boxed, since the protocol
     /// lives as long as the connection.
     serving: Option<Box<Serving>>,
@@ -60,6 +63,7 @@ impl StreamReaderProtocol {
     pub fn new(reader: &StreamReader) -> StreamReaderProtocol {
         StreamReaderProtocol {
             state: reader.state().clone(),
+            link: Rc::downgrade(&reader.link),
             serving: None,
         }
     }
@@ -73,6 +77,7 @@ impl StreamReaderProtocol {
     ) -> StreamReaderProtocol {
         StreamReaderProtocol {
             state: reader.state().clone(),
+            link: Rc::downgrade(&reader.link),
             serving: Some(Box::new(Serving {
                 reader,
                 client_connected: Box::new(client_connected),
@@ -90,8 +95,12 @@ impl Protocol for StreamReaderProtocol {
             } = *serving;
             let writer = StreamWriter::new(transport.clone(), &reader);
             client_connected(reader, writer);
-        } else if self.state.is_abandoned() {
-            reject(transport);
+            return;
+        }
+        match self.link.upgrade() {
+            Some(link) => drop(link.set_transport(transport.clone())),
+            None if transport.is_closing() => {}
+            None => reject(transport),
         }
     }
 
@@ -129,7 +138,7 @@ impl Protocol for StreamReaderProtocol {
     }
 }
 
-/// The reader was dropped while the connection was being made: nobody can use it.
+/// Reader and writer were dropped while the connection was being made: nobody can use it.
 fn reject(transport: &Rc<dyn Transport>) {
     let context = ExceptionContext::new(
         "An open stream was garbage collected prior to establishing network connection; \

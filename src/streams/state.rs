@@ -216,10 +216,6 @@ impl StreamState {
         self.resume(transport);
     }
 
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.reader_is_gone.get()
-    }
-
     /// Begins to wait until something is fed: bytes, the end, an error.
     ///
     /// `name` is the method that waits, for the error message; `transport` is resumed if
