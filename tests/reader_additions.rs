@@ -925,3 +925,87 @@ fn s4_reads_dropped_at_any_poll_lose_and_double_nothing() -> io::Result<()> {
     }
     Ok(())
 }
+
+// ------------------------------------------------------------- where the two meet
+
+#[test]
+fn d16_a_read_of_another_kind_takes_the_rest_of_a_long_line_and_no_more_is_dropped()
+-> io::Result<()> {
+    for read_the_tail in [
+        (|reader: &mut StreamReader| at_once(reader.readuntil("\n"))) as fn(&mut StreamReader) -> _,
+        |reader| at_once(reader.readexactly(5)),
+        |reader| at_once(reader.readuntil_ref("\n")).map(<[u8]>::to_vec),
+        |reader| {
+            let mut tail = vec![0; 5];
+            at_once(reader.readexactly_into(&mut tail)).map(|()| tail)
+        },
+        |reader| {
+            at_once(reader.peek(5))?;
+            let tail = reader.buffered()[..5].to_vec();
+            reader.consume(5);
+            Ok(tail)
+        },
+    ] {
+        let mut reader = with_limit(4, b"much too long")?;
+        reader.set_overlong_policy(OverlongPolicy::DiscardLine);
+        assert_too_long(at_once(reader.readline()), 13);
+        reader.feed_data(b"tail\nGET\n");
+        assert_eq!(read_the_tail(&mut reader)?, b"tail\n");
+        assert_eq!(at_once(reader.readline())?, b"GET\n");
+    }
+    Ok(())
+}
+
+#[test]
+fn d16_another_policy_ends_the_discarding_of_a_long_line() -> io::Result<()> {
+    let mut reader = with_limit(4, b"much too long")?;
+    reader.set_overlong_policy(OverlongPolicy::DiscardLine);
+    assert_too_long(at_once(reader.readline()), 13);
+    reader.set_overlong_policy(OverlongPolicy::Keep);
+    reader.feed_data(b"end\nGET\n");
+    assert_eq!(at_once(reader.readline())?, b"end\n");
+    assert_eq!(at_once(reader.readline())?, b"GET\n");
+    Ok(())
+}
+
+#[test]
+fn d14_data_first_serves_what_lies_before_the_end_though_an_error_followed_it() -> io::Result<()> {
+    let mut reader = fed(b"last words");
+    reader.set_error_policy(ErrorPolicy::DataFirst);
+    reader.feed_eof();
+    reader.set_exception(reset());
+    assert_eq!(at_once(reader.readline())?, b"last words");
+    assert_eq!(at_once(reader.read_all())?, b"");
+    assert!(reader.exception().is_some());
+    Ok(())
+}
+
+#[test]
+fn a_protocol_made_by_hand_resumes_without_a_writer() -> io::Result<()> {
+    run(async {
+        let (ours, theirs) = UnixStream::pair()?;
+        let feeding = std::thread::spawn(move || (&theirs).write_all(&vec![7; 1 << 20]));
+        let mut reader = StreamReader::with_limit(1000)?;
+        let protocol = StreamReaderProtocol::new(&reader);
+        let _transport = millstream::get_running_loop()?
+            .create_connection_sock(|| protocol, ours)
+            .await?;
+        // Far more than twice the limit: it was paused before this read waits.
+        while reader.buffered().len() <= 2000 {
+            yield_now().await;
+        }
+        assert_eq!(reader.readexactly(1 << 20).await?.len(), 1 << 20);
+        feeding.join().expect("the thread does not panic")
+    })
+}
+
+#[test]
+fn d18_dropping_a_reader_in_the_turn_it_was_made_leaves_the_writer_alone() -> io::Result<()> {
+    run(async {
+        let ((mut reader, _writer), (unused, writer)) = memory_stream_pair(64);
+        drop(unused);
+        writer.write("hi\n");
+        assert_eq!(reader.readline().await?, b"hi\n");
+        writer.drain().await
+    })
+}

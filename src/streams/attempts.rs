@@ -14,7 +14,7 @@ use std::mem;
 use crate::buffer::ReadBuffer;
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
 
-use super::reader::{OverlongPolicy, StreamReader};
+use super::reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, search};
 
 impl StreamReader {
@@ -120,8 +120,12 @@ impl StreamReader {
 
     /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
     pub(super) fn is_at_the_end(&self) -> Result<bool, ReadError> {
-        self.check_error()?;
-        Ok(self.state().eof().is_some())
+        let ended = self.state().eof().is_some();
+        // D14: after the end, no more bytes are needed, whatever happened behind it.
+        if !(ended && self.error_policy == ErrorPolicy::DataFirst) {
+            self.check_error()?;
+        }
+        Ok(ended)
     }
 
     pub(super) fn check_error(&self) -> Result<(), ReadError> {
@@ -205,6 +209,14 @@ impl StreamReader {
         ReadError::LineTooLong { message, dropped }
     }
 
+    /// The caller reads on by itself, what is left of a long line included: from here on,
+    /// nobody knows any more where that line ends.
+    pub(super) fn end_discarding(&mut self, n: usize) {
+        if n > 0 {
+            self.discarding_line = false;
+        }
+    }
+
     /// D16: drops the rest of a line that was too long. False if more of it is to come.
     fn try_discard_line(&mut self) -> Result<bool, ReadError> {
         if !self.discarding_line {
@@ -256,6 +268,7 @@ impl StreamReader {
     /// Takes `n` bytes at home as a vector.
     pub(super) fn take_home(&mut self, n: usize) -> Vec<u8> {
         let taken = self.state().at_home(|home| home.take(n));
+        self.end_discarding(n);
         self.after_consuming(n);
         taken
     }
@@ -269,6 +282,7 @@ impl StreamReader {
     /// Consumes the first `n` lent bytes, and lends them all the same.
     pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
         self.lent.consume(n);
+        self.end_discarding(n);
         self.after_consuming(n);
         self.lent.just_consumed(n)
     }

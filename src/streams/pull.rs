@@ -62,11 +62,14 @@ impl StreamReader {
     pub(super) fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let unread = self.state().unread();
         if unread == 0 {
-            return self.transport()?.try_read(buffer).ok();
+            let pulled = self.transport()?.try_read(buffer).ok()?;
+            self.end_discarding(pulled);
+            return Some(pulled);
         }
         let n = unread.min(buffer.len());
         self.state()
             .at_home(|home| buffer[..n].copy_from_slice(&home.unread()[..n]));
+        self.end_discarding(n);
         self.drop_home(n);
         Some(n)
     }

@@ -77,7 +77,7 @@ pub struct StreamReader {
     pub(super) lent: ReadBuffer,
     /// What the buffers were scanned for last.
     pub(super) scanned_for: ScannedFor,
-    error_policy: ErrorPolicy,
+    pub(super) error_policy: ErrorPolicy,
     pub(super) overlong_policy: OverlongPolicy,
     /// A line that was too long is not over yet (D16).
     pub(super) discarding_line: bool,
@@ -109,7 +109,7 @@ pub enum OverlongPolicy {
     #[default]
     DropBuffer,
     /// Drops the line to its newline, also what comes of it later: one long line costs
-    /// one error (D16).
+    /// one error (D16). A read of another kind takes what comes of it, and ends this.
     DiscardLine,
     /// Drops nothing: the next `readline` meets the same line.
     Keep,
@@ -393,6 +393,7 @@ impl StreamReader {
         let from_lent = n.min(self.lent.len());
         self.lent.consume(from_lent);
         self.state().at_home(|home| home.consume(n - from_lent));
+        self.end_discarding(n);
         self.after_consuming(n);
     }
 
@@ -585,6 +586,7 @@ impl StreamReader {
     /// Sets what `readline` does with a line longer than the limit.
     pub fn set_overlong_policy(&mut self, policy: OverlongPolicy) {
         self.overlong_policy = policy;
+        self.discarding_line &= policy == OverlongPolicy::DiscardLine;
     }
 
     // ── the feeding side ────────────────────────────────────────────────────────
@@ -630,8 +632,8 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.set_transport`.
     pub fn set_transport(&self, transport: Rc<dyn Transport>) {
-        let earlier = self.link.set_transport(transport);
-        assert!(earlier.is_none(), "Transport already set");
+        assert!(self.transport().is_none(), "Transport already set");
+        drop(self.link.set_transport(transport));
     }
 
     // ── what the other files of this layer use ──────────────────────────────────
