@@ -896,3 +896,32 @@ fn input_that_was_there_before_close_stays_readable() -> io::Result<()> {
         Ok(())
     })
 }
+
+// ------------------------------------------------------------- ends in time
+
+#[test]
+fn close_with_no_patience_is_no_failure_if_nothing_was_left_to_send() -> io::Result<()> {
+    run(async {
+        let ((_reader, writer), _peer) = memory_stream_pair(64);
+        writer.write("sent at once");
+        writer.flush().await?;
+        writer.close_with_timeout(Duration::ZERO).await
+    })
+}
+
+#[test]
+fn a_lingering_close_ends_by_its_one_deadline() -> io::Result<()> {
+    Runner::on(EventLoop::with_clock(Clock::simulated())?).run(async {
+        let ((reader, writer), (_peer_reader, peer)) = memory_stream_pair(64);
+        peer.transport().pause_reading();
+        writer.write(vec![0; 1000]);
+        let began = get_running_loop()?.time();
+        let closed = writer
+            .close_lingering(reader, Duration::from_secs(10))
+            .await;
+        let error = closed.expect_err("936 bytes were not sent");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert_eq!(get_running_loop()?.time() - began, Duration::from_secs(10));
+        io::Result::Ok(())
+    })
+}

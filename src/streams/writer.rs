@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::contract::{ExtraInfoKey, Transport};
 use crate::error::{ConnError, TimedOut};
-use crate::event_loop::get_running_loop;
+use crate::event_loop::{get_running_loop, running_loop};
 use crate::task::{spend_budget, yield_now};
-use crate::time::timeout;
+use crate::time::timeout_at;
 
 use super::reader::StreamReader;
 use super::state::Link;
@@ -121,7 +121,9 @@ impl StreamWriter {
     /// Waits until everything that was written has been handed to the kernel.
     ///
     /// # Errors
-    /// As [`drain`](Self::drain).
+    /// What the connection was lost with; `ConnectionReset` with `Connection lost` if
+    /// bytes that had been written were thrown away. `InvalidInput` after a write that
+    /// came after `write_eof` (D27).
     ///
     /// # Cancel safety
     /// Cancel safe: what was written stays queued.
@@ -253,9 +255,18 @@ impl StreamWriter {
     /// # asyncio
     /// No counterpart: `close()` has no time limit.
     pub async fn close_with_timeout(&self, patience: Duration) -> io::Result<()> {
+        self.close_by(running_loop().deadline(patience)).await
+    }
+
+    /// Closes, and aborts if bytes are left at the deadline. Without any, the end is only
+    /// a turn away.
+    async fn close_by(&self, deadline: Duration) -> io::Result<()> {
         self.close();
-        if let Ok(closed) = timeout(patience, self.wait_closed()).await {
+        if let Ok(closed) = timeout_at(deadline, self.wait_closed()).await {
             return closed;
+        }
+        if self.transport.get_write_buffer_size() == 0 {
+            return self.wait_closed().await;
         }
         self.transport.abort();
         self.wait_closed().await?;
@@ -269,7 +280,7 @@ impl StreamWriter {
     /// last bytes at the peer: this avoids it.
     ///
     /// # Errors
-    /// As [`wait_closed`](Self::wait_closed).
+    /// As [`close_with_timeout`](Self::close_with_timeout).
     ///
     /// # Cancel safety
     /// Dropped, it leaves the connection open; what was received is discarded.
@@ -295,9 +306,10 @@ impl StreamWriter {
                 reader.consume(n);
             }
         };
-        // Whether the peer ended, failed or dawdled: it is over, and `aclose` tells how.
-        let _ = timeout(patience, lingering).await;
-        self.close_with_timeout(patience).await
+        let deadline = running_loop().deadline(patience);
+        // Whether the peer ended, failed or dawdled: it is over, and closing tells how.
+        let _ = timeout_at(deadline, lingering).await;
+        self.close_by(deadline).await
     }
 
     // ── what else there is to know ──────────────────────────────────────────────
