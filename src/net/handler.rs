@@ -18,6 +18,11 @@ use crate::event_loop::running_loop;
 use crate::streams::{StreamReader, StreamWriter};
 
 /// What a client handler may return: nothing, or a `Result` whose error is reported.
+#[diagnostic::on_unimplemented(
+    message = "a client handler can't return `{Self}`",
+    note = "it returns `()`, or a `Result` whose error implements `Display`",
+    note = "a handler that never returns says `-> ()`"
+)]
 pub trait HandlerOutcome: 'static {
     /// Whether the handler is called within `connection_made`, instead of in a task.
     const CALLED_AT_ONCE: bool = false;
@@ -34,7 +39,8 @@ impl HandlerOutcome for () {
 
 impl<T: 'static, E: fmt::Display + 'static> HandlerOutcome for Result<T, E> {
     fn failure(self) -> Option<String> {
-        self.err().map(|error| error.to_string())
+        // With `#`, errors that have causes commonly show them.
+        self.err().map(|error| format!("{error:#}"))
     }
 }
 
@@ -137,10 +143,7 @@ where
                 },
             )
             .await;
-        match outcome {
-            None => unfinished.finished(),
-            Some(failure) => unfinished.failed(&failure),
-        }
+        unfinished.ended(outcome);
     }
 }
 
@@ -148,12 +151,12 @@ where
 struct CloseUnlessFinished(Option<Rc<dyn Transport>>);
 
 impl CloseUnlessFinished {
-    fn finished(mut self) {
-        self.0 = None;
-    }
-
-    /// The connection is closed by the drop.
-    fn failed(self, failure: &str) {
+    /// The handler has returned. After a failure, the drop closes the connection.
+    fn ended(mut self, failure: Option<String>) {
+        let Some(failure) = failure else {
+            self.0 = None;
+            return;
+        };
         let mut context =
             ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
         if let Some(transport) = &self.0 {
