@@ -17,8 +17,8 @@ use millstream::testing::{
     OnReceive, OnSend, Recorder, ScriptedSocket, SocketCall, Told, Trace, scripted_transport,
 };
 use millstream::{
-    StreamReader, StreamReaderProtocol, StreamWriter, Transport, WritePolicy, get_running_loop,
-    memory_transport_pair, yield_now,
+    ReadInto, StreamReader, StreamReaderProtocol, StreamWriter, Transport, WritePolicy,
+    get_running_loop, memory_transport_pair, yield_now,
 };
 
 use Told::{
@@ -96,6 +96,63 @@ fn trn_02_a_pause_in_connection_made_holds_waiting_bytes_until_resume() -> io::R
     transport.resume_reading();
     wire.event_loop.turn(Some(Duration::ZERO))?;
     assert_eq!(trace.received(), b"waiting", "in the very next turn");
+    Ok(())
+}
+
+#[test]
+fn a_paused_protocol_is_not_even_asked_for_a_buffer() -> io::Result<()> {
+    let asked = Rc::new(Cell::new(0));
+    let count = asked.clone();
+    let c = connected_with(|recorder| {
+        recorder.on_get_buffer(move |_, _| {
+            count.set(count.get() + 1);
+            ReadInto::Shared
+        })
+    })?;
+    c.transport.pause_reading();
+    c.socket.on_receive(OnReceive::Bytes(b"data".to_vec()));
+    c.wire.quiesces()?;
+    assert_eq!(asked.get(), 0);
+    c.transport.resume_reading();
+    c.wire.quiesces()?;
+    assert!(asked.get() > 0);
+    Ok(())
+}
+
+#[test]
+fn try_read_takes_bytes_only_and_leaves_an_error_to_the_protocol() -> io::Result<()> {
+    let c = connected_with(|recorder| recorder.on_get_buffer(|_, _| ReadInto::Later))?;
+    let mut buffer = [0; 10];
+    let nothing_there = c.transport.try_read(&mut buffer);
+    assert_eq!(nothing_there.map_err(|e| e.kind()), Err(WouldBlock));
+    c.socket.on_receive(OnReceive::Bytes(b"data".to_vec()));
+    c.wire.quiesces()?;
+    assert_eq!(c.transport.try_read(&mut buffer)?, 4);
+    assert_eq!(&buffer[..4], b"data");
+    c.socket.on_receive(OnReceive::Fails(ConnectionReset));
+    c.wire.quiesces()?;
+    let failed = c.transport.try_read(&mut buffer);
+    assert_eq!(failed.map_err(|e| e.kind()), Err(WouldBlock));
+    assert_eq!(c.trace.told(), [ConnectionMade]);
+    c.wire.quiesces()?;
+    assert_eq!(
+        c.trace.told(),
+        [ConnectionMade, ConnectionLost(Some(ConnectionReset))]
+    );
+    Ok(())
+}
+
+#[test]
+fn try_read_takes_nothing_while_reading_is_paused() -> io::Result<()> {
+    let c = connected()?;
+    c.transport.pause_reading();
+    c.socket.on_receive(OnReceive::Bytes(b"data".to_vec()));
+    c.wire.quiesces()?;
+    let taken = c.transport.try_read(&mut [0; 10]);
+    assert_eq!(taken.map_err(|e| e.kind()), Err(WouldBlock));
+    c.transport.resume_reading();
+    c.wire.quiesces()?;
+    assert_eq!(c.trace.received(), b"data");
     Ok(())
 }
 
@@ -492,6 +549,9 @@ fn trn_12_of_a_partial_send_the_remainder_leaves_at_the_next_readiness() -> io::
     c.socket.becomes_writable();
     c.becomes_idle_and_full()?;
     assert_eq!(c.transport.get_write_buffer_size(), 1);
+    // R6: where the kernel makes edges, less than was offered means blocked.
+    #[cfg(not(mio_unsupported_force_poll_poll))]
+    assert_eq!(c.socket.sends(), 2, "nothing is tried before the next edge");
     c.socket.becomes_writable();
     c.wire.quiesces()?;
     assert_eq!(c.socket.sent(), b"data");
@@ -786,11 +846,25 @@ fn a_flush_behind_a_close_resumes_writing_before_the_loss() -> io::Result<()> {
 }
 
 #[test]
+fn r7_a_pause_that_came_before_connection_made_follows_it_at_once() -> io::Result<()> {
+    let wire = Wire::new()?;
+    let trace = Trace::new();
+    let (transport, socket) = scripted_transport(&wire.event_loop, Recorder::new(&trace));
+    socket.on_send(OnSend::Fails(WouldBlock));
+    transport.write(&[b'x'; 70_000]);
+    assert_eq!(trace.told(), []);
+    wire.event_loop.turn(Some(Duration::ZERO))?;
+    assert_eq!(trace.told(), [ConnectionMade, PauseWriting]);
+    Ok(())
+}
+
+#[test]
 fn an_abort_resumes_nobody() -> io::Result<()> {
     let c = connected()?;
     c.socket.on_send(OnSend::Fails(WouldBlock));
     c.transport.write(&[b'x'; 70_000]);
     c.transport.abort();
+    c.transport.set_write_buffer_limits(None, None)?;
     c.wire.quiesces()?;
     assert_eq!(
         c.trace.told(),

@@ -30,7 +30,8 @@ pub enum OnReceive {
     Bytes(Vec<u8>),
     /// The end of the stream, from now on.
     Eof,
-    /// An error; `WouldBlock` and `Interrupted` are errors, too.
+    /// An error; `WouldBlock` and `Interrupted` are errors, too. After an interruption
+    /// the next answer is there already, and makes no edge.
     Fails(io::ErrorKind),
 }
 
@@ -209,9 +210,9 @@ impl State {
     }
 
     /// The next answer comes like the next packet: after what the transport makes of
-    /// this one.
-    fn announce_next_receive(&self) {
-        if self.receives.is_empty() {
+    /// this one. What was there already is no news, as in a kernel (R6).
+    fn announce_next_receive(&self, was_there: bool) {
+        if self.receives.is_empty() || was_there {
             return;
         }
         if let Some((core, id)) = self.source() {
@@ -223,23 +224,26 @@ impl State {
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.calls.push(SocketCall::Receive);
-        match self.receives.pop_front() {
-            None => Err(io::ErrorKind::WouldBlock.into()),
-            Some(OnReceive::Fails(kind)) => Err(kind.into()),
-            Some(OnReceive::Eof) => {
-                self.receives.push_front(OnReceive::Eof);
-                Ok(0)
-            }
-            Some(OnReceive::Bytes(mut bytes)) => {
+        let Some(answer) = self.receives.pop_front() else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let (result, rest) = match answer {
+            OnReceive::Fails(kind) => (Err(kind), None),
+            OnReceive::Eof => (Ok(0), Some(OnReceive::Eof)),
+            OnReceive::Bytes(mut bytes) => {
                 let n = bytes.len().min(buffer.len());
                 buffer[..n].copy_from_slice(&bytes[..n]);
                 let rest = bytes.split_off(n);
-                if !rest.is_empty() {
-                    self.receives.push_front(OnReceive::Bytes(rest));
-                }
-                Ok(n)
+                let rest = (!rest.is_empty()).then_some(OnReceive::Bytes(rest));
+                (Ok(n), rest)
             }
+        };
+        let was_there = rest.is_some() || result == Err(io::ErrorKind::Interrupted);
+        if let Some(rest) = rest {
+            self.receives.push_front(rest);
         }
+        self.announce_next_receive(was_there);
+        result.map_err(io::Error::from)
     }
 
     fn send(&mut self, offered: Vec<u8>, pieces: usize) -> io::Result<usize> {
@@ -282,10 +286,7 @@ impl ByteSocket for InTransport {
     }
 
     fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut state = self.state().borrow_mut();
-        let received = state.receive(buffer);
-        state.announce_next_receive();
-        received
+        self.state().borrow_mut().receive(buffer)
     }
 
     fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {

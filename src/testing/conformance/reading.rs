@@ -64,6 +64,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         left_for_later,
     ),
     (
+        "bytes that are left for later come with resume_reading, though it was not paused",
+        resumed_without_a_pause,
+    ),
+    (
         "extra information stays known after the connection is lost",
         extra_info_stays,
     ),
@@ -316,6 +320,26 @@ fn left_for_later(scene: &Scene<'_>) -> io::Result<()> {
     assert_eq!(all, b"pull me");
     other.transport.close();
     scene.until_lost(&[&one, &other])
+}
+
+fn resumed_without_a_pause(scene: &Scene<'_>) -> io::Result<()> {
+    let later = Rc::new(Cell::new(true));
+    let asked = later.clone();
+    let (one, other) = scene.connects(
+        |r| {
+            r.on_get_buffer(move |_, _| match asked.get() {
+                true => ReadInto::Later,
+                false => ReadInto::Shared,
+            })
+        },
+        |r| r,
+    )?;
+    other.transport.write(b"later");
+    scene.settles()?;
+    assert_eq!(one.trace.told(), [ConnectionMade]);
+    later.set(false);
+    one.transport.resume_reading();
+    scene.until("the bytes", || one.trace.received() == b"later")
 }
 
 fn extra_info_stays(scene: &Scene<'_>) -> io::Result<()> {
