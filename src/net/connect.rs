@@ -147,7 +147,7 @@ pub(super) fn describe(fd: &OwnedFd) -> String {
 }
 
 /// Makes the transport of a connected socket, and waits until `connection_made` has
-/// returned. Dropped before that, it closes the transport (§2.3).
+/// returned. Dropped before that, it closes the transport.
 pub(super) async fn make_transport(
     handle: &LoopHandle,
     socket: Socket,

@@ -8,7 +8,7 @@ use super::*;
 use Admission::{Dropped, Empty, Misused, Queue, QueueForStepEnd, SendNow};
 use Next::{AwaitWritable, Lose, Nothing, SendNextTurn, ShutDownWriting};
 
-// ── the order in which a write is judged (SPEC §2.5) ────────────────────────────
+// ── the order in which a write is judged ────────────────────────────
 
 #[test]
 fn the_first_write_of_a_step_is_queued_for_its_end_and_the_others_join_it() {
@@ -165,7 +165,7 @@ fn d7_writes_after_close_are_dropped_and_counted_and_do_not_disturb_the_flush() 
     assert_eq!(c.became_writable_and_takes(UNSENT.len()), Lose);
 }
 
-// ── what follows a send (SPEC §2.5 rule 6, R6) ──────────────────────────────────
+// ── what follows a send (R6) ──────────────────────────────────
 
 #[test]
 fn less_taken_than_offered_waits_for_the_next_edge() {
@@ -226,7 +226,7 @@ fn partial_sends_keep_the_order_of_bytes_with_writes_in_between() {
     assert_eq!(c.became_writable_and_takes(2), Nothing);
 }
 
-// ── flow control (SPEC §2.6) ────────────────────────────────────────────────────
+// ── flow control ────────────────────────────────────────────────────
 
 #[test]
 fn trn_24_the_marks_are_completed_from_what_is_given() {
