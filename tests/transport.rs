@@ -1173,6 +1173,121 @@ fn trn_48_a_close_over_unread_bytes_resets_behind_what_was_acknowledged() -> io:
     Ok(())
 }
 
+// ── reads past the protocol ─────────────────────────────────────────────────────
+
+#[test]
+fn an_error_that_a_try_read_met_is_told_whatever_a_further_read_would_say() -> io::Result<()> {
+    let c = connected()?;
+    c.socket.on_receive(OnReceive::Fails(ConnectionReset));
+    c.socket.on_receive(OnReceive::Eof);
+    c.socket.becomes_readable();
+    for _ in 0..3 {
+        let read = c.transport.try_read(&mut [0; 10]);
+        assert_eq!(read.map_err(|error| error.kind()), Err(WouldBlock));
+    }
+    assert_eq!(c.socket.receives(), 1);
+    c.wire.quiesces()?;
+    assert_eq!(
+        c.trace.told(),
+        [ConnectionMade, ConnectionLost(Some(ConnectionReset))]
+    );
+    Ok(())
+}
+
+#[test]
+fn a_try_read_that_takes_everything_leaves_no_read_behind() -> io::Result<()> {
+    let c = connected()?;
+    c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
+    c.socket.becomes_readable();
+    assert_eq!(c.transport.try_read(&mut [0; 10])?, 3);
+    let last = c.transport.try_read(&mut [0; 10]);
+    assert_eq!(last.map_err(|error| error.kind()), Err(WouldBlock));
+    let receives = c.socket.receives();
+    c.wire.quiesces()?;
+    assert_eq!(c.socket.receives(), receives);
+    assert_eq!(c.trace.told(), [ConnectionMade]);
+    Ok(())
+}
+
+#[test]
+fn a_protocol_that_follows_one_which_left_the_bytes_gets_them() -> io::Result<()> {
+    let c = connected_with(|recorder| recorder.on_get_buffer(|_, _| ReadInto::Later))?;
+    c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
+    c.socket.becomes_readable();
+    c.wire.quiesces()?;
+    assert_eq!(c.socket.receives(), 0);
+    let successor = Trace::new();
+    c.transport
+        .set_protocol(Box::new(Recorder::new(&successor)));
+    c.wire.quiesces()?;
+    assert_eq!(successor.received(), b"abc");
+    Ok(())
+}
+
+#[test]
+fn r4_a_pause_that_get_buffer_provokes_is_told_before_the_data() -> io::Result<()> {
+    let c = connected_with(|recorder| {
+        let mut asked = false;
+        recorder.on_get_buffer(move |transport, _| {
+            if !std::mem::replace(&mut asked, true) {
+                transport.write(&[b'x'; 70_000]);
+            }
+            ReadInto::Shared
+        })
+    })?;
+    c.socket.on_send(OnSend::Fails(WouldBlock));
+    c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
+    c.socket.becomes_readable();
+    c.wire.quiesces()?;
+    assert_eq!(
+        c.trace.told(),
+        [ConnectionMade, PauseWriting, DataReceived(b"abc".to_vec())]
+    );
+    Ok(())
+}
+
+// ── what a flush tells ──────────────────────────────────────────────────────────
+
+#[test]
+fn a_flush_fails_that_follows_a_write_whose_bytes_were_lost() -> io::Result<()> {
+    let wire = Wire::new()?;
+    let reader = StreamReader::new();
+    let protocol = StreamReaderProtocol::new(&reader);
+    let (transport, socket) = scripted_transport(&wire.event_loop, protocol);
+    let writer = StreamWriter::new(transport, &reader);
+    wire.quiesces()?;
+    socket.on_send(OnSend::Fails(BrokenPipe));
+    let flushed = wire.event_loop.run_until_complete(async move {
+        writer.write([0; 8192]); // leaves at once, with nothing queued before it
+        writer.flush().await
+    })?;
+    assert_eq!(flushed.map_err(|error| error.kind()), Err(ConnectionReset));
+    Ok(())
+}
+
+#[test]
+fn a_flush_fails_that_follows_a_write_after_the_close() -> io::Result<()> {
+    let wire = Wire::new()?;
+    let reader = StreamReader::new();
+    let protocol = StreamReaderProtocol::new(&reader);
+    let (transport, _socket) = scripted_transport(&wire.event_loop, protocol);
+    let writer = StreamWriter::new(transport, &reader);
+    wire.quiesces()?;
+    let flushed = wire.event_loop.run_until_complete(async move {
+        writer.write("in time");
+        writer.close();
+        let in_time = writer.flush().await;
+        writer.write("too late");
+        (in_time, writer.flush().await)
+    })?;
+    assert!(flushed.0.is_ok());
+    assert_eq!(
+        flushed.1.map_err(|error| error.kind()),
+        Err(ConnectionReset)
+    );
+    Ok(())
+}
+
 // ── states ──────────────────────────────────────────────────────────────────────
 
 /// A transport on a scripted socket.

@@ -43,8 +43,8 @@ pub trait Transport: fmt::Debug {
     /// Has another protocol told what happens from now on. The earlier one is dropped,
     /// once a call of it that is in progress has returned.
     ///
-    /// The new one is not told `connection_made`. It is told `pause_writing` if writing
-    /// is paused.
+    /// The new one is not told `connection_made`, if the earlier one was. It is told
+    /// `pause_writing` if writing is paused.
     fn set_protocol(&self, protocol: Box<dyn Protocol>);
 
     /// Says whether bytes that come will be received.
@@ -135,7 +135,8 @@ pub trait Transport: fmt::Debug {
         None
     }
 
-    /// Says whether bytes that had been written were thrown away unsent (D17).
+    /// Says whether bytes that had been written were thrown away unsent (D17), those of a
+    /// write that came too late included.
     fn has_discarded(&self) -> bool;
 }
 

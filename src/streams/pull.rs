@@ -7,7 +7,7 @@
 
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use crate::contract::Transport;
 use crate::error::ReadError;
@@ -52,9 +52,9 @@ impl StreamReader {
     /// Lets the others have a turn, and has what comes in it left to the read that pulls:
     /// nobody waits at that moment, and the protocol would feed it into the buffer.
     async fn yield_between_pulls(&self, name: &str) -> Result<(), ReadError> {
-        let pulling = Pull::begin(self, name)?;
+        let mut pulling = Pull::begin(self, name)?;
         yield_now().await;
-        drop(pulling);
+        pulling.is_followed_by_a_read();
         Ok(())
     }
 
@@ -130,11 +130,20 @@ impl Pull {
     }
 }
 
+impl Pull {
+    /// A `try_read` follows, which takes the left bytes itself.
+    fn is_followed_by_a_read(&mut self) {
+        self.transport = None;
+    }
+}
+
 impl Future for Pull {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.state.poll_wait(cx)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.state.poll_wait(cx));
+        self.is_followed_by_a_read();
+        Poll::Ready(())
     }
 }
 
@@ -142,7 +151,8 @@ impl Drop for Pull {
     fn drop(&mut self) {
         self.state.end_wait();
         if let Some(transport) = &self.transport {
-            // Nothing to read into: it only takes back that bytes were left to a puller.
+            // Dropped while it waited. Nothing to read into: this only takes back that
+            // bytes were left to a puller.
             let _ = transport.try_read(&mut []);
         }
     }

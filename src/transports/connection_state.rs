@@ -169,6 +169,7 @@ impl ConnectionState {
         }
         if self.phase != Phase::Open {
             self.dropped_writes = self.dropped_writes.saturating_add(1);
+            self.discarded = true;
             let warn = self.dropped_writes >= DROPPED_WRITES_WARNED;
             return Admission::Dropped { warn };
         }
@@ -312,6 +313,11 @@ impl ConnectionState {
 
     pub(crate) fn misuse(&self) -> Option<&'static str> {
         self.misuse
+    }
+
+    /// Bytes that were written are thrown away (D17).
+    pub(crate) fn discard(&mut self) {
+        self.discarded = true;
     }
 
     pub(crate) fn has_discarded(&self) -> bool {

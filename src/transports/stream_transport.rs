@@ -129,7 +129,6 @@ impl StreamTransport {
             );
         }
         self.core().reactor.arm(self.id.get());
-        self.reconcile(&me);
         if let Some(on_made) = on_made {
             on_made();
         }
@@ -139,7 +138,21 @@ impl StreamTransport {
         self.handle.core()
     }
 
+    /// Calls the protocol, and then tells it what the call has provoked (R4).
     fn call<R>(
+        &self,
+        name: &'static str,
+        call: impl FnOnce(&mut dyn Protocol) -> R,
+    ) -> Result<Option<R>, ConnError> {
+        let called = self.call_last(name, call);
+        if let Some(me) = self.me() {
+            self.reconcile(&me);
+        }
+        called
+    }
+
+    /// Calls the protocol, which is to be told nothing after that.
+    fn call_last<R>(
         &self,
         name: &'static str,
         call: impl FnOnce(&mut dyn Protocol) -> R,
@@ -164,9 +177,10 @@ impl StreamTransport {
         match self.seen_end.take() {
             Some(Ok(())) => self.on_eof(&me),
             Some(Err(error)) => self.on_read_error(error),
-            None => self.receive(&me),
+            None if self.core().reactor.is_readable(self.id.get()) => self.receive(&me),
+            // A `try_read` has taken everything since this was queued.
+            None => {}
         }
-        self.reconcile(&me);
     }
 
     fn receive(&self, me: &Rc<dyn Transport>) {
@@ -329,6 +343,7 @@ impl StreamTransport {
         let (taken, blocked) = match sent {
             Ok(sent) => sent,
             Err(error) => {
+                self.connection.borrow_mut().discard();
                 self.fatal(error.into(), "Fatal write error on socket transport");
                 return;
             }
@@ -469,7 +484,7 @@ impl StreamTransport {
     }
 
     fn connection_lost(&self, error: Option<ConnError>) {
-        let told = self.call("connection_lost", |p| p.connection_lost(error));
+        let told = self.call_last("connection_lost", |p| p.connection_lost(error));
         if let Err(error) = told {
             self.report(
                 "Fatal error: protocol.connection_lost() call failed.",
@@ -534,6 +549,10 @@ impl Transport for StreamTransport {
         if let Some(earlier) = self.protocol.set(protocol) {
             self.drop_protocol(earlier);
         }
+        if self.left_to_reader.take() {
+            // The new one did not ask for that.
+            self.read_again_if_readable();
+        }
         if let Some(me) = self.me() {
             self.reconcile(&me);
         }
@@ -562,14 +581,17 @@ impl Transport for StreamTransport {
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.left_to_reader.set(false);
-        let may_read =
-            self.connection.borrow().is_reading() && self.core().reactor.is_readable(self.id.get());
+        let was_left = self.left_to_reader.take();
+        let may_read = self.connection.borrow().is_reading()
+            && self.core().reactor.is_readable(self.id.get())
+            && !self.has_seen_end();
         if !may_read {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         if buffer.is_empty() {
-            self.read_again_if_readable();
+            if was_left {
+                self.read_again_if_readable();
+            }
             return Err(io::ErrorKind::WouldBlock.into());
         }
         // R9: however much memory the caller offers.
@@ -655,12 +677,8 @@ impl Transport for StreamTransport {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), WriteLimitsError> {
-        let (_, high_before) = self.get_write_buffer_limits();
+        self.flush_now(); // what only waits for the step's end need not pause anybody
         self.connection.borrow_mut().set_write_limits(high, low)?;
-        let (_, high_now) = self.get_write_buffer_limits();
-        if high_now < high_before {
-            self.flush_now(); // what waits for the step's end need not pause anybody
-        }
         if let Some(me) = self.me() {
             self.reconcile(&me);
         }
@@ -682,6 +700,14 @@ impl Transport for StreamTransport {
 }
 
 impl StreamTransport {
+    /// The end was met, and waits to be told: what a further `recv` says is not it.
+    fn has_seen_end(&self) -> bool {
+        let end = self.seen_end.take();
+        let seen = end.is_some();
+        self.seen_end.set(end);
+        seen
+    }
+
     fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
         self.seen_end.set(Some(end));
         Err(io::ErrorKind::WouldBlock.into())
