@@ -126,14 +126,22 @@ async fn resolve(handle: &LoopHandle, name: &str, port: u16) -> io::Result<Vec<S
     Ok(addresses)
 }
 
+/// Resolves all of them at once; the answers keep the order of the names.
 async fn resolve_all(
     handle: &LoopHandle,
     names: &[String],
     port: u16,
 ) -> io::Result<Vec<SocketAddr>> {
+    let resolving: Vec<_> = names
+        .iter()
+        .map(|name| {
+            let (of, name) = (handle.clone(), name.clone());
+            handle.create_task(async move { resolve(&of, &name, port).await })
+        })
+        .collect();
     let mut addresses = Vec::new();
-    for name in names {
-        addresses.extend(resolve(handle, name, port).await?);
+    for resolved in resolving {
+        addresses.extend(resolved.await??);
     }
     Ok(addresses)
 }

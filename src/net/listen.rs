@@ -35,20 +35,24 @@ pub(super) struct BoundSocket {
     socket: socket2::Socket,
     kind: StreamKind,
     pub(super) address: Address,
-    /// The file to be removed when serving ends.
+    /// Removed with this, or with the listener that takes it over.
     file: Option<SocketFile>,
 }
 
-/// The file of a Unix-domain socket, and which one it was.
+/// The file of a Unix-domain socket, and which one it was. Dropping it removes the file,
+/// unless that is gone or another server's by then.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
+    device: u64,
     inode: u64,
 }
 
-impl BoundSocket {
-    /// Binds to an internet address.
-    pub(super) fn bind(address: SocketAddr) -> io::Result<BoundSocket> {
+/// A socket for a family that this machine has.
+pub(super) struct UnboundSocket(socket2::Socket);
+
+impl UnboundSocket {
+    pub(super) fn new(address: SocketAddr) -> io::Result<UnboundSocket> {
         let domain = Domain::for_address(address);
         let socket = new_socket(domain)?;
         socket.set_reuse_address(true)?;
@@ -56,6 +60,11 @@ impl BoundSocket {
             // So that the wildcards of both families can be bound beside each other.
             socket.set_only_v6(true)?;
         }
+        Ok(UnboundSocket(socket))
+    }
+
+    pub(super) fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
+        let UnboundSocket(socket) = self;
         socket.bind(&address.into()).map_err(|error| {
             let reason = error.to_string().to_lowercase();
             io::Error::new(
@@ -71,7 +80,9 @@ impl BoundSocket {
             file: None,
         })
     }
+}
 
+impl BoundSocket {
     /// Binds to a path, after removing a socket that an earlier server left there.
     pub(super) fn bind_unix(path: &Path) -> io::Result<BoundSocket> {
         let address = unix_sock_addr(path)?;
@@ -140,7 +151,7 @@ impl BoundSocket {
             socket: RefCell::new(socket),
             id: Cell::new(SourceId::NONE),
             retry: Cell::new(None),
-            file: self.file,
+            file: Cell::new(self.file),
         });
         listener.register()?;
         Ok(listener)
@@ -173,18 +184,23 @@ fn remove_stale(path: &Path) {
 
 impl SocketFile {
     fn of(path: &Path) -> Option<SocketFile> {
-        let inode = std::fs::symlink_metadata(path).ok()?.ino();
+        let metadata = std::fs::symlink_metadata(path).ok()?;
         Some(SocketFile {
             path: path.to_owned(),
-            inode,
+            device: metadata.dev(),
+            inode: metadata.ino(),
         })
     }
 
-    /// Removes the file, unless it is gone or another server's by now.
-    fn remove(&self) {
-        let is_ours = std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| metadata.ino() == self.inode);
-        if !is_ours {
+    fn is_still_there(&self) -> bool {
+        std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.is_still_there() {
             return;
         }
         if let Err(error) = std::fs::remove_file(&self.path) {
@@ -203,7 +219,7 @@ pub(super) struct Listener {
     id: Cell<SourceId>,
     /// Accepting pauses until then: the system is out of something.
     retry: Cell<Option<TimerHandle>>,
-    file: Option<SocketFile>,
+    file: Cell<Option<SocketFile>>,
 }
 
 enum ListeningSocket {
@@ -271,9 +287,7 @@ impl Listener {
         self.deregister();
         let socket = self.socket.replace(ListeningSocket::Closed);
         drop(socket);
-        if let Some(file) = &self.file {
-            file.remove();
-        }
+        drop(self.file.take());
     }
 
     /// R9: accepts at most `backlog + 1` connections; the next turn accepts the others.
@@ -281,15 +295,31 @@ impl Listener {
         let Some(server) = self.server.upgrade() else {
             return;
         };
+        let mut failed = false;
         for _ in 0..=server.backlog() {
             let accepted = self.socket.borrow().accept();
-            match accepted {
-                Ok((socket, peer)) => server.connected(socket, peer),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => return,
-                    io::ErrorKind::ConnectionAborted => {}
-                    _ => return self.accept_failed(&server, &error),
-                },
+            let error = match accepted {
+                Ok((socket, peer)) => {
+                    server.connected(socket, peer);
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return,
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                _ if is_out_of_resources(&error) => {
+                    report(&server, "socket.accept() out of system resource", &error);
+                    return self.pause_accepting(&server);
+                }
+                // One connection may be broken, and there may be others behind it, of
+                // which no edge will tell (R6); but not if it goes on like this.
+                _ => {
+                    report(&server, "socket.accept() failed", &error);
+                    if std::mem::replace(&mut failed, true) {
+                        return self.pause_accepting(&server);
+                    }
+                }
             }
         }
         // R6: there may be more, and no edge will say so.
@@ -297,20 +327,9 @@ impl Listener {
         reactor.retain(self.id.get(), Direction::Read);
     }
 
-    fn accept_failed(self: &Rc<Self>, server: &Rc<ServerCore>, error: &io::Error) {
-        let context = ExceptionContext::new("socket.accept() out of system resource")
-            .exception(error)
-            .socket(format_args!("{server:?}"));
-        if !is_out_of_resources(error) {
-            server.handle.call_exception_handler(&ExceptionContext {
-                message: "socket.accept() failed".into(),
-                ..context
-            });
-            return;
-        }
-        server.handle.call_exception_handler(&context);
-        // Out of the poller, for it would not stop telling; and leave the loop, for the
-        // next accept would fail in the same way.
+    /// Out of the poller for a while, for it would not stop telling; and out of the loop
+    /// of accepts, for the next one would fail in the same way.
+    fn pause_accepting(self: &Rc<Self>, server: &Rc<ServerCore>) {
         self.deregister();
         let listener = self.clone();
         let retry = server
@@ -321,10 +340,21 @@ impl Listener {
 
     fn accept_again(self: &Rc<Self>) {
         self.retry.set(None);
+        let Some(server) = self.server.upgrade() else {
+            return;
+        };
         if let Err(error) = self.register() {
-            log::error!("a listening socket can't be watched any longer: {error}");
+            report(&server, "a listening socket can't be watched", &error);
+            self.pause_accepting(&server);
         }
     }
+}
+
+fn report(server: &Rc<ServerCore>, message: &'static str, error: &io::Error) {
+    let context = ExceptionContext::new(message)
+        .exception(error)
+        .socket(format_args!("{server:?}"));
+    server.handle.call_exception_handler(&context);
 }
 
 impl EventSource for Listener {
@@ -337,9 +367,7 @@ impl EventSource for Listener {
     fn hollow(self: Rc<Self>) {
         let socket = self.socket.replace(ListeningSocket::Closed);
         drop(socket);
-        if let Some(file) = &self.file {
-            file.remove();
-        }
+        drop(self.file.take());
     }
 
     fn owner(&self) -> Option<String> {
@@ -349,7 +377,7 @@ impl EventSource for Listener {
 }
 
 /// Whether the process or the system has too few descriptors or too little memory.
-fn is_out_of_resources(error: &io::Error) -> bool {
+pub(super) fn is_out_of_resources(error: &io::Error) -> bool {
     /// `EMFILE` and `ENFILE`, the same everywhere; they have no kind of their own.
     const TOO_MANY_FILES: [i32; 2] = [24, 23];
     /// `ENOBUFS`, a number that each system fixes for good.

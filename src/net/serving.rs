@@ -16,7 +16,7 @@ use crate::task::yield_now;
 use super::connect::StreamKind;
 use super::handler::{ClientConnected, HandlerOutcome, client_connected};
 use super::host::Host;
-use super::listen::BoundSocket;
+use super::listen::{BoundSocket, UnboundSocket, is_out_of_resources};
 use super::server::{ProtocolFactory, Server};
 
 /// How many connections may wait to be accepted, unless set.
@@ -159,15 +159,17 @@ impl Place {
 fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<BoundSocket>> {
     let mut bound = Vec::new();
     for &address in addresses {
-        match BoundSocket::bind(address) {
+        let socket = match UnboundSocket::new(address) {
+            Ok(socket) => socket,
+            Err(error) if is_out_of_resources(&error) => return Err(error),
+            Err(error) => {
+                log::debug!("this machine has no sockets for {address}: {error}");
+                continue;
+            }
+        };
+        match socket.bind(address) {
             Ok(socket) => bound.push(socket),
-            // A family or an address that this machine lacks.
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
-                ) =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
                 log::debug!("{address} is passed over: {error}");
             }
             Err(error) => return Err(error),
