@@ -12,11 +12,12 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::error::TimedOut;
 use crate::event_loop::{LoopHandle, SleepTimer, running_loop};
+use crate::executor::has_budget;
 
 /// Waits until `delay` is over, never less. Zero suspends for exactly one turn.
 ///
@@ -138,7 +139,8 @@ impl fmt::Debug for Sleep {
 /// Awaits `future` for `delay` at the most.
 ///
 /// The future is polled before the clock is looked at: a result that is ready at the
-/// deadline wins (D25). With a delay of zero it is polled exactly once.
+/// deadline wins (D25). With a delay of zero it is polled exactly once; but where this
+/// step has completed so much that it is due to suspend (D4), once more, a turn later.
 ///
 /// # Errors
 /// [`TimedOut`], when the delay is over; the future was dropped then.
@@ -193,11 +195,20 @@ pub async fn timeout_at<F: IntoFuture>(
 ) -> Result<F::Output, TimedOut> {
     let mut future = pin!(future.into_future());
     let mut expired = pin!(Sleep::until(deadline));
+    let mut asked_again = false;
     poll_fn(|cx| {
         if let Poll::Ready(value) = future.as_mut().poll(cx) {
             return Poll::Ready(Ok(value));
         }
-        expired.as_mut().poll(cx).map(|()| Err(TimedOut))
+        ready!(expired.as_mut().poll(cx));
+        // D4, D25: it may be ready, and only have no budget to say so. Once is enough: a
+        // future that spends a fresh budget in each step has had its time.
+        if !asked_again && !has_budget() {
+            asked_again = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(Err(TimedOut))
     })
     .await
 }

@@ -401,6 +401,58 @@ fn tim_17_a_timeout_of_zero_polls_once() -> io::Result<()> {
 }
 
 #[test]
+fn d_4_d_25_a_result_that_waits_only_for_the_budget_wins() -> io::Result<()> {
+    in_simulated_time(async {
+        let ((mut reader, _writer), (_other_reader, other_writer)) = memory_stream_pair(1024);
+        other_writer.write([7; 1000]);
+        reader.readexactly(1).await?; // the others are there by now
+        for nth in 0..500 {
+            let read = timeout(Duration::ZERO, reader.readexactly(1)).await;
+            assert!(read.is_ok(), "read {nth} is ready");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn d_4_a_loop_of_timeouts_lets_the_others_have_their_turn() -> io::Result<()> {
+    in_simulated_time(async {
+        let ((mut reader, _writer), (_other_reader, other_writer)) = memory_stream_pair(1024);
+        create_task(async move {
+            other_writer.write(b"x");
+            pending::<()>().await;
+        });
+        for _ in 0..1_000_000 {
+            if let Ok(read) = timeout(Duration::ZERO, reader.read(1)).await {
+                assert_eq!(read?, b"x");
+                return Ok(());
+            }
+        }
+        panic!("the other task never ran");
+    })
+}
+
+#[test]
+fn d_4_a_future_that_spends_each_budget_is_given_up_in_time() -> io::Result<()> {
+    in_simulated_time(async {
+        let (clock, deadline) = (get_running_loop()?, ms(10));
+        let ((_reader, writer), _other_end) = memory_stream_pair(1024);
+        let passes = clock.clone();
+        let spends_all = async move {
+            loop {
+                writer.drain().await?;
+                if passes.time() < deadline {
+                    sleep(deadline).await;
+                }
+            }
+        };
+        let never: Result<io::Result<()>, TimedOut> = timeout_at(deadline, spends_all).await;
+        assert!(matches!(never, Err(TimedOut)));
+        Ok(())
+    })
+}
+
+#[test]
 fn a_timeout_converts_into_an_io_error() {
     let error = io::Error::from(TimedOut);
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);

@@ -2,7 +2,8 @@
 //!
 //! A `write` and a `drain` that always have room never suspend, and a loop around them
 //! would keep everybody else waiting. So after [`STEP_BUDGET`] such completions in one
-//! step of a task, the next one suspends for one turn.
+//! step of a task, the next one suspends for one turn. A deadline that has passed counts as
+//! one, so that a loop of timeouts suspends too.
 //!
 //! asyncio has no such thing; the idea is Tokio's "coop".
 
