@@ -18,7 +18,9 @@ pub(super) struct TaskWaker {
     inbox: Arc<Inbox>,
     /// A wake is in the inbox: another one would say the same.
     ///
-    /// Set by whoever sends one, cleared when the loop collects it.
+    /// Set by whoever sends one, cleared when the loop collects it. Both swap: whoever
+    /// finds it set sends nothing, so what it did before must reach the loop through the
+    /// flag itself, and a plain store would read nothing of it.
     mailed: AtomicBool,
 }
 
@@ -39,7 +41,9 @@ impl TaskWaker {
 
     /// The inbox was emptied. A wake from now on sends another message.
     pub(super) fn mail_collected(&self) {
-        self.mailed.store(false, Ordering::SeqCst);
+        // Acquires what was done before a wake that came after the inbox was emptied, and
+        // found the flag still set: the poll that follows is the one it asked for.
+        self.mailed.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -52,7 +56,7 @@ impl Wake for TaskWaker {
         if wake_locally(&self.inbox, self.id) {
             return;
         }
-        if !self.mailed.swap(true, Ordering::SeqCst) {
+        if !self.mailed.swap(true, Ordering::AcqRel) {
             // A closed loop polls nobody any more: nothing is lost.
             let _ = self.inbox.send(Message::Wake(self.id));
         }
