@@ -23,7 +23,7 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a connection ended: an [`io::Error`] that can be told many times.
 ///
@@ -374,43 +374,55 @@ impl Error for JoinError {}
 
 impl From<JoinError> for io::Error {
     fn from(error: JoinError) -> Self {
-        match error {
-            JoinError::Cancelled => Cancelled.into(),
-            // A payload is `Send` but not `Sync`: only its text can go along.
-            JoinError::Panicked(_) => io::Error::other(error.to_string()),
-        }
+        io::Error::other(error)
     }
 }
 
 /// What a panic was raised with.
 ///
 /// Shows the message if it was a string, as `panic!` makes it.
-pub struct PanicPayload(Box<dyn Any + Send>);
+pub struct PanicPayload(Payload);
+
+/// A payload, told apart when it is caught: so its message can be lent.
+enum Payload {
+    Literal(&'static str),
+    Text(String),
+    /// In a lock that nobody ever waits for: what a panic is raised with need not be
+    /// `Sync`, and an error that is not fits into few error types.
+    Other(Mutex<Box<dyn Any + Send>>),
+}
 
 impl PanicPayload {
     pub(crate) fn new(payload: Box<dyn Any + Send>) -> PanicPayload {
-        PanicPayload(payload)
+        let payload = match payload.downcast::<&'static str>() {
+            Ok(literal) => return PanicPayload(Payload::Literal(*literal)),
+            Err(other) => other,
+        };
+        PanicPayload(match payload.downcast::<String>() {
+            Ok(text) => Payload::Text(*text),
+            Err(other) => Payload::Other(Mutex::new(other)),
+        })
     }
 
     /// Returns the payload, for [`std::panic::resume_unwind`] or a downcast.
     #[must_use]
     pub fn into_inner(self) -> Box<dyn Any + Send> {
-        self.0
+        match self.0 {
+            Payload::Literal(literal) => Box::new(literal),
+            Payload::Text(text) => Box::new(text),
+            Payload::Other(other) => other.into_inner().unwrap_or_else(PoisonError::into_inner),
+        }
     }
 
     /// Returns the message, if the panic was raised with a string.
     #[must_use]
     pub fn message(&self) -> Option<&str> {
-        panic_message(&*self.0)
+        match &self.0 {
+            Payload::Literal(literal) => Some(literal),
+            Payload::Text(text) => Some(text),
+            Payload::Other(_) => None,
+        }
     }
-}
-
-/// Returns what a panic said, if it said it with a string.
-pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
-    payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
 impl fmt::Debug for PanicPayload {

@@ -1,0 +1,146 @@
+//! The error types: what they fit into, and what they become as an `io::Error`.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::panic::panic_any;
+
+use millstream::{
+    Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
+    LoopError, PanicPayload, ReadError, TimedOut, create_task, run,
+};
+
+/// What `anyhow` and `Box<dyn Error + Send + Sync>` ask of an error.
+type Boxed = Box<dyn Error + Send + Sync>;
+
+#[test]
+fn every_error_can_be_shared_between_threads() {
+    fn fits<T: Send + Sync + 'static>() {}
+    fits::<Cancelled>();
+    fits::<ConnError>();
+    fits::<ExceptionContext>();
+    fits::<IncompleteReadError>();
+    fits::<JoinError>();
+    fits::<LimitOverrunError>();
+    fits::<LoopError>();
+    fits::<PanicPayload>();
+    fits::<ReadError>();
+    fits::<TimedOut>();
+}
+
+#[test]
+fn a_task_can_be_awaited_where_any_error_is_returned() {
+    let outcome: Result<u32, Boxed> = run(async {
+        let task = create_task(async { 42 });
+        Ok(task.await?)
+    });
+    assert_eq!(outcome.expect("nothing fails"), 42);
+}
+
+#[test]
+fn a_join_error_goes_along_in_its_io_error() -> io::Result<()> {
+    run(async {
+        let task = create_task(async { panic!("the task {}", "broke") });
+        let joined: Result<(), JoinError> = task.await;
+        let error = io::Error::from(joined.expect_err("it panicked"));
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert_eq!(error.to_string(), "task panicked: the task broke");
+        assert!(!Cancelled::is(&error));
+        let source = error.get_ref().and_then(|e| e.downcast_ref());
+        let Some(JoinError::Panicked(payload)) = source else {
+            panic!("the payload is gone: {error:?}");
+        };
+        assert_eq!(payload.message(), Some("the task broke"));
+
+        let task = create_task(std::future::pending::<()>());
+        task.cancel();
+        let error = io::Error::from(task.await.expect_err("it was cancelled"));
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(Cancelled::is(&error));
+        Ok(())
+    })
+}
+
+#[test]
+fn a_panic_comes_back_with_what_it_was_raised_with() -> io::Result<()> {
+    async fn payload_of(raise: fn()) -> PanicPayload {
+        match create_task(async move { raise() }).await {
+            Err(JoinError::Panicked(payload)) => payload,
+            other => panic!("it did not panic: {other:?}"),
+        }
+    }
+    run(async {
+        let literal = payload_of(|| panic!("a literal")).await;
+        assert_eq!(literal.message(), Some("a literal"));
+        let literal = literal.into_inner().downcast::<&str>();
+        assert_eq!(*literal.expect("its type is kept"), "a literal");
+
+        let text = payload_of(|| panic_any("a text".to_owned())).await;
+        assert_eq!(text.message(), Some("a text"));
+        let text = text.into_inner().downcast::<String>();
+        assert_eq!(*text.expect("its type is kept"), "a text");
+
+        let other = payload_of(|| panic_any(7_u8)).await;
+        assert_eq!(other.message(), None);
+        assert_eq!(other.to_string(), "a payload that is no string");
+        let other = other.into_inner().downcast::<u8>();
+        assert_eq!(*other.expect("its type is kept"), 7);
+        Ok(())
+    })
+}
+
+#[test]
+fn errors_keep_their_kind_and_text_as_io_errors() {
+    let incomplete = || IncompleteReadError {
+        partial: b"abc".to_vec(),
+        expected: Some(8),
+    };
+    let overrun = || LimitOverrunError {
+        message: "Separator is not found, and chunk exceed the limit",
+        consumed: 5,
+    };
+    let short = "3 bytes read on a total of 8 expected bytes";
+    let long = "Separator is not found, and chunk exceed the limit";
+    let refused = || ConnError::from(ErrorKind::ConnectionRefused);
+    let refusal = refused().to_string();
+    let converted: [(io::Error, ErrorKind, &str); 9] = [
+        (incomplete().into(), ErrorKind::UnexpectedEof, short),
+        (
+            ReadError::Incomplete(incomplete()).into(),
+            ErrorKind::UnexpectedEof,
+            short,
+        ),
+        (overrun().into(), ErrorKind::InvalidData, long),
+        (
+            ReadError::LimitOverrun(overrun()).into(),
+            ErrorKind::InvalidData,
+            long,
+        ),
+        (refused().into(), ErrorKind::ConnectionRefused, &refusal),
+        (
+            ReadError::Connection(refused()).into(),
+            ErrorKind::ConnectionRefused,
+            &refusal,
+        ),
+        (TimedOut.into(), ErrorKind::TimedOut, "timed out"),
+        (Cancelled.into(), ErrorKind::Other, "cancelled"),
+        (
+            LoopError::Closed.into(),
+            ErrorKind::Other,
+            "Event loop is closed",
+        ),
+    ];
+    for (error, kind, text) in converted {
+        assert_eq!((error.kind(), error.to_string().as_str()), (kind, text));
+    }
+}
+
+#[test]
+fn the_systems_error_number_survives_every_conversion() {
+    let reset = io::Error::from_raw_os_error(104);
+    let text = reset.to_string();
+    let read = ReadError::from(ConnError::from(reset));
+    assert_eq!(read.raw_os_error(), Some(104));
+    let told = io::Error::from(read);
+    assert_eq!(told.raw_os_error(), Some(104));
+    assert_eq!(told.to_string(), text);
+}
