@@ -98,6 +98,8 @@ impl Drop for SleepTimer {
 pub(super) struct Timers {
     heap: RefCell<BinaryHeap<Entry>>,
     /// Entries of the heap that were cancelled.
+    ///
+    /// Invariant: never less than there are.
     cancelled: Cell<usize>,
     /// Counts the timers, so that equal times keep their order.
     next_sequence: Cell<u64>,
@@ -196,8 +198,10 @@ impl Timers {
     fn cancel(&self, handle: &HandleCell) {
         // One that is due may have left the heap for the ready queue: then the count is
         // one too high until the next sweep, which only makes that one come early.
-        if handle.cancel() {
+        if handle.is_waiting() {
+            // R10: counted first, since cancelling drops the callback, which may panic.
             self.cancelled.set(self.cancelled.get() + 1);
+            handle.cancel();
         }
     }
 }
@@ -225,6 +229,8 @@ impl Eq for Entry {}
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     /// `count` timers, one a second.
@@ -280,6 +286,29 @@ mod tests {
         while timers.pop_due(Duration::from_secs(9)).is_some() {}
         timers.sweep();
         assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn r_10_a_callback_that_panics_when_it_is_cancelled_is_counted() {
+        struct Breaks;
+
+        impl Drop for Breaks {
+            fn drop(&mut self) {
+                panic!("it breaks");
+            }
+        }
+
+        let timers = Rc::new(Timers::default());
+        let breaks = Breaks;
+        let timer = timers.call_at(Duration::from_secs(1), move || {
+            let _held = &breaks;
+        });
+        let cancelled = catch_unwind(AssertUnwindSafe(|| timer.cancel()));
+        assert!(cancelled.is_err());
+        assert_eq!(timers.cancelled.get(), 1);
+        let due = timers.pop_due(Duration::from_secs(1));
+        due.expect("it lies in the heap").run();
+        assert_eq!((timers.len(), timers.cancelled.get()), (0, 0));
     }
 
     #[test]
