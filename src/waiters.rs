@@ -12,7 +12,8 @@
 //! Always true:
 //! * no borrow is alive while a waker is cloned, dropped or woken: all three may run
 //!   somebody else's code (R3);
-//! * a future that is dropped leaves no waker behind.
+//! * a future that is dropped leaves no waker behind, but in a set, which can't tell its
+//!   wakers from those of the living, and so is bounded.
 //!
 //! asyncio: the `_waiter` of a `StreamReader`, the `_waiters` deques of locks and of
 //! `FlowControlMixin`.
@@ -57,17 +58,31 @@ impl WaiterCell {
 
 /// Any number of sleepers that don't mind being woken once too often: they look for
 /// themselves whether what they wait for has come, and leave no ticket to take back.
+///
+/// Invariant: holds [`MAX_WAKERS`] at the most.
 #[derive(Default)]
 pub(crate) struct WakerSet(RefCell<Vec<Waker>>);
 
+/// Wakers in a set, at most (R9).
+///
+/// 1024: more tasks than wait for one thing at once, so that a full set is one of wakers
+/// that sleepers who gave up left behind: at 72 bytes each, some 72 KiB.
+const MAX_WAKERS: usize = 1024;
+
 impl WakerSet {
     /// Remembers whom to wake, once for each.
+    ///
+    /// A full set wakes all and begins anew: those who still wait come back.
     pub(crate) fn register(&self, waker: &Waker) {
         let known = self.0.borrow().iter().any(|w| w.will_wake(waker));
-        if !known {
-            let waker = waker.clone();
-            self.0.borrow_mut().push(waker);
+        if known {
+            return;
         }
+        if self.0.borrow().len() >= MAX_WAKERS {
+            self.wake_all();
+        }
+        let waker = waker.clone();
+        self.0.borrow_mut().push(waker);
     }
 
     /// Wakes all, and forgets them.
@@ -256,6 +271,27 @@ mod tests {
         set.wake_all();
         set.wake_all();
         assert_eq!((one.wakes(), other.wakes()), (1, 1));
+    }
+
+    #[test]
+    fn r_9_a_full_set_wakes_all_and_begins_anew() {
+        let set = WakerSet::default();
+        let sleepers: Vec<_> = (0..=MAX_WAKERS).map(|_| Sleeping::new()).collect();
+        let (last, others) = sleepers.split_last().expect("there are many");
+        for (sleeping, waker) in others {
+            set.register(waker);
+            assert_eq!((sleeping.wakes(), kept(sleeping)), (0, 1));
+        }
+        set.register(&others[0].1);
+        assert_eq!(others[0].0.wakes(), 0, "it is known: nothing is added");
+
+        set.register(&last.1);
+        for (sleeping, _waker) in others {
+            assert_eq!((sleeping.wakes(), kept(sleeping)), (1, 0));
+        }
+        assert_eq!((last.0.wakes(), kept(&last.0)), (0, 1));
+        set.wake_all();
+        assert_eq!(last.0.wakes(), 1);
     }
 
     #[test]
