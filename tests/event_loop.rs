@@ -399,6 +399,29 @@ fn two_loops_can_not_run_on_one_thread() -> io::Result<()> {
 }
 
 #[test]
+fn a_task_shows_its_name_and_how_it_ended() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let _reports = Reports::of(&event_loop);
+    let finishes = event_loop.create_task(async {});
+    let panics = event_loop.create_task(async { panic!("it breaks") });
+    let cancelled = event_loop.create_task(pending::<()>());
+    let refs = event_loop.all_tasks();
+    assert_eq!(
+        format!("{refs:?}"),
+        "[Task(Task-1, pending), Task(Task-2, pending), Task(Task-3, pending)]"
+    );
+    cancelled.cancel();
+    event_loop.turn(AT_ONCE)?;
+    let tasks = format!("{finishes:?} {panics:?} {cancelled:?}");
+    assert_eq!(
+        tasks,
+        "Task(Task-1, finished) Task(Task-2, panicked) Task(Task-3, cancelled)"
+    );
+    assert_eq!(format!("{:?}", refs[1]), "Task(Task-2, panicked)");
+    Ok(())
+}
+
+#[test]
 fn without_a_running_loop_there_is_none_to_get() -> io::Result<()> {
     let error = get_running_loop().expect_err("none runs");
     assert_eq!(error, LoopError::NoneRunning);

@@ -122,7 +122,7 @@ impl<T> Drop for Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({}, {:?})", self.join.name(), self.join.ended())
+        write!(f, "Task({}, {})", self.join.name(), self.join.ended())
     }
 }
 
@@ -164,7 +164,7 @@ impl TaskRef {
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({}, {:?})", self.0.name(), self.0.ended())
+        write!(f, "Task({}, {})", self.0.name(), self.0.ended())
     }
 }
 
@@ -175,6 +175,18 @@ pub(super) enum Ended {
     Finished,
     Cancelled,
     Panicked,
+}
+
+/// In asyncio's words, but for `panicked`, which a task there can't be.
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ended::Not => "pending",
+            Ended::Finished => "finished",
+            Ended::Cancelled => "cancelled",
+            Ended::Panicked => "panicked",
+        })
+    }
 }
 
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
