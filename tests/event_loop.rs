@@ -1246,6 +1246,44 @@ fn a_jobs_panic_comes_out_where_it_is_awaited() -> io::Result<()> {
 }
 
 #[test]
+fn r_10_a_result_that_panics_when_nobody_takes_it_is_reported_and_the_pool_ends() -> io::Result<()>
+{
+    struct Breaks;
+
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            panic!("the result broke");
+        }
+    }
+
+    let event_loop = EventLoop::new()?;
+    let reports = Reports::of(&event_loop);
+    let (release, released) = mpsc::channel::<()>();
+    let handle = event_loop.handle();
+    event_loop.run_until_complete(async move {
+        let again = handle.clone();
+        let given_up = create_task(async move {
+            let work = move || {
+                let _released = released.recv();
+                Breaks
+            };
+            drop(handle.run_in_executor(work).await);
+        });
+        yield_now().await; // the job waits or runs
+        given_up.cancel();
+        let _cancelled = given_up.await;
+        drop(release);
+        // Waits for the thread: without end, if its death is not counted.
+        again.shutdown_default_executor(None).await;
+    })?;
+    run_until_idle(&event_loop)?;
+    let [report] = reports.take().try_into().expect("there is one");
+    assert_eq!(report.message, "Exception in a job that nobody awaits");
+    assert_eq!(report.exception.as_deref(), Some("the result broke"));
+    Ok(())
+}
+
+#[test]
 fn many_jobs_share_a_few_threads() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let handle = event_loop.handle();

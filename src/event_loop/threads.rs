@@ -24,10 +24,12 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use crate::error::LoopError;
+use crate::error::{ExceptionContext, LoopError, PanicPayload};
+use crate::executor::{Inbox, Message};
 
 use super::LoopHandle;
 use super::loop_handle::LoopCore;
+use super::running::get_running_loop;
 
 /// Threads that a pool starts, at most; fewer on small machines: the number of
 /// processors and four more.
@@ -152,7 +154,8 @@ impl LoopCore {
             return Err(LoopError::ExecutorShutDown);
         }
         let mut threads = self.threads.borrow_mut();
-        Ok(threads.get_or_insert_with(Rc::default).clone())
+        let pool = threads.get_or_insert_with(|| Rc::new(ThreadPool::new(self.inbox.clone())));
+        Ok(pool.clone())
     }
 
     /// Takes no more jobs and has idle threads end; does not wait for busy ones.
@@ -175,15 +178,15 @@ type Job = Box<dyn FnOnce() + Send>;
 type JobOutcome<T> = Result<T, Box<dyn Any + Send>>;
 
 /// Threads that take jobs from one queue.
-#[derive(Default)]
 pub(super) struct ThreadPool {
     shared: Arc<Shared>,
 }
 
-#[derive(Default)]
 struct Shared {
     state: Mutex<PoolState>,
     work_or_end: Condvar,
+    /// Where a failure is reported that nobody awaits.
+    inbox: Arc<Inbox>,
 }
 
 #[derive(Default)]
@@ -197,6 +200,17 @@ struct PoolState {
 }
 
 impl ThreadPool {
+    fn new(inbox: Arc<Inbox>) -> ThreadPool {
+        let shared = Shared {
+            state: Mutex::default(),
+            work_or_end: Condvar::new(),
+            inbox,
+        };
+        ThreadPool {
+            shared: Arc::new(shared),
+        }
+    }
+
     fn submit(&self, job: Job) -> io::Result<()> {
         let mut state = self.shared.lock();
         if state.idle <= state.jobs.len() && state.threads < pool_size() {
@@ -230,7 +244,7 @@ impl Shared {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                job(); // a panic is caught in the job
+                self.do_job(job);
                 state = self.lock();
             } else if state.shut_down {
                 state.threads -= 1;
@@ -249,6 +263,25 @@ impl Shared {
                     .unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
             }
+        }
+    }
+
+    /// R10: the work's own panic is caught in the job, for whoever awaits it. What is left
+    /// is the drop of a result that nobody awaits any more.
+    fn do_job(&self, job: Job) {
+        let Err(panic) = catch_unwind(AssertUnwindSafe(job)) else {
+            return;
+        };
+        let context = ExceptionContext::new("Exception in a job that nobody awaits")
+            .exception(PanicPayload::new(panic));
+        let unheard = format!("{context}");
+        let reports = move || {
+            if let Ok(handle) = get_running_loop() {
+                handle.call_exception_handler(&context);
+            }
+        };
+        if self.inbox.send(Message::Call(Box::new(reports))).is_err() {
+            log::error!("{unheard}"); // the loop is closed
         }
     }
 
