@@ -307,13 +307,9 @@ impl Reactor {
     /// Takes one source out of the table, for a loop that closes.
     pub(crate) fn take_any(&self) -> Option<Rc<dyn EventSource>> {
         let mut sources = self.sources.borrow_mut();
-        loop {
-            let index = sources.slots.iter().next()?.0;
-            let slot = sources.slots.remove(index);
-            if slot.owner.is_some() {
-                return slot.owner;
-            }
-        }
+        sources.empty_freed(); // the turn is over: no event names them any more
+        let first = sources.first()?;
+        sources.remove(first)
     }
 
     /// Closes the poller.
@@ -473,6 +469,23 @@ mod tests {
             reactor.retain(id, Direction::Read);
         }
         assert_eq!(queued(&reactor)?, ids.map(|id| (id, Direction::Read)));
+        Ok(())
+    }
+
+    #[test]
+    fn sources_taken_out_one_by_one_are_counted_down() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let ids = [armed(&reactor), armed(&reactor), armed(&reactor)];
+        reactor.retain(ids[2], Direction::Read);
+        drop(reactor.deregister(ids[0], None));
+        assert_eq!(reactor.len(), 2);
+        for left in [1, 0] {
+            assert!(reactor.take_any().is_some());
+            assert_eq!(reactor.len(), left);
+        }
+        assert!(reactor.take_any().is_none());
+        assert_eq!(reactor.len(), 0);
+        assert!(!reactor.has_retained());
         Ok(())
     }
 

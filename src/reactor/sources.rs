@@ -68,6 +68,17 @@ impl Sources {
         (slot.generation == id.generation && slot.owner.is_some()).then_some(slot)
     }
 
+    /// Returns one of the sources, if there is one.
+    ///
+    /// Call it when no slot is freed.
+    pub(super) fn first(&self) -> Option<SourceId> {
+        let (index, slot) = self.slots.iter().next()?;
+        Some(SourceId {
+            index: index as u32,
+            generation: slot.generation,
+        })
+    }
+
     pub(super) fn insert(&mut self, mut slot: Slot) -> SourceId {
         slot.generation = self.next_generation & GENERATION_MASK;
         self.next_generation = self.next_generation.wrapping_add(1);
