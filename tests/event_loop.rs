@@ -1284,6 +1284,48 @@ fn r_10_a_result_that_panics_when_nobody_takes_it_is_reported_and_the_pool_ends(
 }
 
 #[test]
+fn r_10_jobs_that_panic_when_they_are_dropped_do_not_disturb_the_end_of_the_loop() -> io::Result<()>
+{
+    struct Breaks;
+
+    impl Drop for Breaks {
+        fn drop(&mut self) {
+            panic!("the job broke");
+        }
+    }
+
+    let event_loop = EventLoop::new()?;
+    let reports = Reports::default();
+    let kept = reports.clone();
+    event_loop.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
+    let (release, released) = mpsc::channel::<()>();
+    let released = Arc::new(Mutex::new(released));
+    let processors = thread::available_parallelism()?.get();
+    for _ in 0..processors + 4 {
+        let (handle, released) = (event_loop.handle(), released.clone());
+        event_loop.create_task(async move {
+            let holds = move || {
+                let released = released.lock().expect("nobody panics with it");
+                let _end = released.recv();
+            };
+            handle.run_in_executor(holds).await
+        });
+    }
+    for _ in 0..2 {
+        let (handle, breaks) = (event_loop.handle(), Breaks);
+        event_loop.create_task(async move {
+            let never = move || drop(breaks);
+            handle.run_in_executor(never).await
+        });
+    }
+    event_loop.turn(AT_ONCE)?;
+    event_loop.close()?;
+    assert_eq!(reports.exceptions(), ["the job broke", "the job broke"]);
+    drop(release);
+    Ok(())
+}
+
+#[test]
 fn many_jobs_share_a_few_threads() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let handle = event_loop.handle();

@@ -162,8 +162,10 @@ impl LoopCore {
     pub(super) fn shut_threads_down(&self) {
         self.threads_shut_down.set(true);
         let pool = self.threads.borrow_mut().take();
-        if let Some(pool) = pool {
-            pool.shared.shut_down();
+        let unstarted = pool.map(|pool| pool.shared.shut_down());
+        for job in unstarted.into_iter().flatten() {
+            self.executor
+                .contain("Exception while the loop was closed", None, || drop(job));
         }
     }
 
@@ -292,10 +294,11 @@ impl Shared {
     }
 
     /// Has the threads end when the job they are at is done; no other is begun.
-    fn shut_down(&self) {
+    #[must_use = "dropping a job may run a user's code: contain it"]
+    fn shut_down(&self) -> VecDeque<Job> {
         let unstarted = std::mem::take(&mut self.lock().jobs);
-        drop(unstarted);
         self.shut_down_when_done();
+        unstarted
     }
 
     /// Waits until the last thread has ended.
