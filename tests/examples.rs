@@ -8,12 +8,14 @@ mod programs;
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -368,6 +370,157 @@ fn e6_the_protocol_echo_client_talks_to_the_protocol_echo_server() -> io::Result
     Ok(())
 }
 
+// ------------------------------------------------------------- chat
+
+#[test]
+fn the_chat_tells_everybody_what_the_others_say() -> io::Result<()> {
+    let server = Serving::start("chat")?;
+    let mut ada = Guest::joins(&server, "ada")?;
+    let mut bob = Guest::joins(&server, "bob")?;
+    ada.hears(&["* bob joined"])?;
+
+    bob.says("hello\x1b[2J, ada")?;
+    ada.hears(&["bob: hello[2J, ada"])?;
+    ada.says("/who")?;
+    ada.hears(&["* here: ada, bob"])?;
+
+    bob.says("/quit")?;
+    bob.hears(&["* good-bye"])?;
+    bob.hears_no_more()?;
+    ada.hears(&["* bob left"])?;
+
+    ada.says("/shutdown")?;
+    ada.hears(&["* the server closes: good-bye"])?;
+    ada.hears_no_more()?;
+
+    let promised = promised("chat")?;
+    assert_eq!(promised[0], "Serving on ('127.0.0.1', 8888)");
+    let promised: Vec<&str> = promised.iter().map(String::as_str).collect();
+    server.program.prints(&promised[1..])?;
+    server.program.ends()?.well();
+    Ok(())
+}
+
+#[test]
+fn the_chat_gives_each_name_once() -> io::Result<()> {
+    let server = Serving::start("chat")?;
+    let _ada = Guest::joins(&server, "ada")?;
+    let mut other = Guest::enters(&server)?;
+    for refused in ["ada", "", "  "] {
+        other.says(refused)?;
+        other.hears(&["* nobody, or somebody who is here: who are you?"])?;
+    }
+    other.says("grace")?;
+    other.hears(&["* welcome, grace"])
+}
+
+#[test]
+fn the_chat_survives_a_line_that_is_too_long() -> io::Result<()> {
+    let server = Serving::start("chat")?;
+    let mut ada = Guest::joins(&server, "ada")?;
+    let mut bob = Guest::joins(&server, "bob")?;
+    ada.hears(&["* bob joined"])?;
+
+    bob.says(&"so ".repeat(100_000))?;
+    bob.hears(&["* too long, nobody heard it"])?;
+    bob.says("in short")?;
+    ada.hears(&["bob: in short"])
+}
+
+#[test]
+fn the_chat_drops_a_client_that_never_reads() -> io::Result<()> {
+    let server = Serving::start("chat")?;
+    let _slow = Guest::joins(&server, "slow")?;
+    let mut ada = Guest::joins(&server, "ada")?;
+    server.program.prints(&["slow joined", "ada joined"])?;
+
+    // What the kernel holds back for the slow one is the system's choice: talk on until it
+    // is full.
+    let talks = Arc::new(AtomicBool::new(true));
+    let talker = thread::spawn({
+        let (talks, mut connection) = (talks.clone(), ada.connection()?);
+        let line = format!("{}\n", "and ".repeat(250));
+        move || {
+            while talks.load(Ordering::Relaxed) {
+                connection.write_all(line.as_bytes())?;
+            }
+            io::Result::Ok(())
+        }
+    });
+    let dropped = server.program.prints(&["slow is too slow", "slow left"]);
+    talks.store(false, Ordering::Relaxed);
+    talker.join().expect("the talker panics at nothing")?;
+    dropped?;
+
+    ada.hears(&["* slow left"])?;
+    ada.says("/who")?;
+    ada.hears(&["* here: ada"])
+}
+
+#[test]
+fn the_chat_sends_the_silent_away() -> io::Result<()> {
+    let server = Serving::start_with("chat", &["1"])?;
+    let mut silent = Guest::enters(&server)?;
+    silent.hears(&["* silent for too long: good-bye"])?;
+    silent.hears_no_more()
+}
+
+#[test]
+fn the_chat_ends_though_somebody_does_not_close() -> io::Result<()> {
+    let server = Serving::start("chat")?;
+    let mut nameless = Guest::enters(&server)?;
+    let mut ada = Guest::joins(&server, "ada")?;
+    server.program.prints(&["ada joined"])?;
+
+    ada.says("/shutdown")?;
+    server.program.prints(&["Closing"])?;
+    nameless.hears(&["* the server closes: good-bye"])?;
+    server.program.ends()?.well();
+    Ok(())
+}
+
+/// Somebody in the chat.
+struct Guest(BufReader<TcpStream>);
+
+impl Guest {
+    fn enters(server: &Serving) -> io::Result<Guest> {
+        let mut guest = Guest(BufReader::new(server.connect()?));
+        guest.hears(&["* who are you?"])?;
+        Ok(guest)
+    }
+
+    fn joins(server: &Serving, name: &str) -> io::Result<Guest> {
+        let mut guest = Guest::enters(server)?;
+        guest.says(name)?;
+        guest.hears(&[&format!("* welcome, {name}")])?;
+        Ok(guest)
+    }
+
+    fn says(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.0.get_mut(), "{line}")
+    }
+
+    #[track_caller]
+    fn hears(&mut self, lines: &[&str]) -> io::Result<()> {
+        for expected in lines {
+            let mut line = String::new();
+            self.0.read_line(&mut line)?;
+            assert_eq!(line.trim_end(), *expected);
+        }
+        Ok(())
+    }
+
+    #[track_caller]
+    fn hears_no_more(&mut self) -> io::Result<()> {
+        assert_eq!(self.0.read(&mut [0; 1])?, 0);
+        Ok(())
+    }
+
+    fn connection(&self) -> io::Result<TcpStream> {
+        self.0.get_ref().try_clone()
+    }
+}
+
 // ------------------------------------------------------------- the loop in one file
 
 #[test]
@@ -425,7 +578,11 @@ struct Serving {
 
 impl Serving {
     fn start(name: &str) -> io::Result<Serving> {
-        let program = Program::start(example(name)?.arg("127.0.0.1:0"))?;
+        Serving::start_with(name, &[])
+    }
+
+    fn start_with(name: &str, more: &[&str]) -> io::Result<Serving> {
+        let program = Program::start(example(name)?.arg("127.0.0.1:0").args(more))?;
         let line = program.next_line()?;
         let port = line
             .strip_prefix("Serving on ('127.0.0.1', ")
