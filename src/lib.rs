@@ -74,4 +74,6 @@ mod book {
     struct FromAsyncio;
     #[doc = include_str!("../docs/04-cases.md")]
     struct Cases;
+    #[doc = include_str!("../docs/05-recipes.md")]
+    struct Recipes;
 }
