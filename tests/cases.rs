@@ -1,5 +1,6 @@
 //! Holds the tests against the catalogue of cases (docs/04-cases.md): each case has a test
-//! that is named after it, or a reason why it has none.
+//! that is named after it, or a reason why it has none. And the deviations from asyncio that
+//! comments cite by number, against the table in docs/03-from-asyncio.md.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -83,6 +84,22 @@ fn tests_are_named_after_cases_that_exist() -> io::Result<()> {
     let known: BTreeSet<String> = catalogue().collect();
     for id in covered()? {
         assert!(known.contains(&id), "there is no case {id}");
+    }
+    Ok(())
+}
+
+#[test]
+fn deviations_that_comments_cite_are_explained_in_the_book() -> io::Result<()> {
+    let book = fs::read_to_string(root().join("docs/03-from-asyncio.md"))?;
+    for text in sources(&root().join("src"))? {
+        let comments = text.lines().filter(|line| line.trim().starts_with("//"));
+        for word in comments.flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric())) {
+            let number = word.strip_prefix('D').and_then(|n| n.parse::<u8>().ok());
+            assert!(
+                number.is_none() || book.contains(&format!("\n| {word} | ")),
+                "{word} is not in the table of docs/03-from-asyncio.md"
+            );
+        }
     }
     Ok(())
 }
