@@ -55,6 +55,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         peer_aborts,
     ),
     (
+        "a writer that is stuck, and does not read, is told that the peer is gone",
+        peer_of_a_stuck_writer_aborts,
+    ),
+    (
         "anything may be called inside connection_lost",
         calls_inside_connection_lost,
     ),
@@ -239,6 +243,21 @@ fn peer_aborts(scene: &Scene<'_>) -> io::Result<()> {
     scene.settles()?;
     let lost = one.trace.count(|t| matches!(t, ConnectionLost(_)));
     assert_eq!(lost, 1);
+    Ok(())
+}
+
+fn peer_of_a_stuck_writer_aborts(scene: &Scene<'_>) -> io::Result<()> {
+    let (one, other) = scene.connects_plainly()?;
+    scene.fills(&one, &other)?;
+    one.transport.pause_reading();
+    other.transport.abort();
+    scene.until_lost(&[&one])?;
+    let told = one.trace.told();
+    assert!(
+        matches!(told.last(), Some(ConnectionLost(Some(_)))),
+        "bytes are lost, and that is an error: {told:?}"
+    );
+    assert!(one.transport.has_discarded());
     Ok(())
 }
 
