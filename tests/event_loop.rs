@@ -1326,6 +1326,28 @@ fn r_10_jobs_that_panic_when_they_are_dropped_do_not_disturb_the_end_of_the_loop
 }
 
 #[test]
+fn the_end_of_the_threads_can_be_awaited_first_here_and_then_there() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let (release, released) = mpsc::channel::<()>();
+    let handle = event_loop.handle();
+    event_loop.run_until_complete(async move {
+        let job = handle.clone();
+        let work = create_task(async move { job.run_in_executor(move || released.recv()).await });
+        yield_now().await;
+        let patience = Duration::from_millis(1);
+        let mut end = Box::pin(async move {
+            handle.shutdown_default_executor(Some(patience)).await;
+        });
+        // Polled here once; whoever has it then is the one to be woken.
+        assert!(poll_once(end.as_mut()).is_pending());
+        create_task(end).await?;
+        drop(release);
+        work.await??.expect_err("nothing was sent");
+        io::Result::Ok(())
+    })?
+}
+
+#[test]
 fn many_jobs_share_a_few_threads() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let handle = event_loop.handle();

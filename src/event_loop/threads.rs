@@ -30,6 +30,7 @@ use crate::executor::{Inbox, Message};
 use super::LoopHandle;
 use super::loop_handle::LoopCore;
 use super::running::get_running_loop;
+use super::timers::SleepTimer;
 
 /// Threads that a pool starts, at most; fewer on small machines: the number of
 /// processors and four more.
@@ -99,7 +100,7 @@ impl LoopHandle {
             return;
         };
         let deadline = patience.map(|patience| self.deadline(patience));
-        let mut timer = None;
+        let mut timer: Option<SleepTimer> = None;
         pool.shared.shut_down_when_done();
         poll_fn(|cx| {
             if pool.shared.poll_ended(cx).is_ready() {
@@ -112,7 +113,10 @@ impl LoopHandle {
                 log::warn!("the executor's threads were not done within {patience:?}");
                 return Poll::Ready(());
             }
-            timer.get_or_insert_with(|| self.wake_at(deadline, cx.waker()));
+            match &timer {
+                Some(timer) => timer.renew_waker(cx.waker()),
+                None => timer = Some(self.wake_at(deadline, cx.waker())),
+            }
             Poll::Pending
         })
         .await;
