@@ -18,9 +18,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use millstream::{
-    Clock, EventLoop, ExceptionContext, JoinError, LoopError, LoopHandle, Socket, create_future,
-    create_task, current_task, get_running_loop, new_event_loop, open_connection_sock, sleep,
-    yield_now,
+    Clock, EventLoop, ExceptionContext, JoinError, LoopError, LoopHandle, Protocol, Socket,
+    Transport, create_future, create_task, current_task, get_running_loop, memory_transport_pair,
+    new_event_loop, open_connection_sock, sleep, yield_now,
 };
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
@@ -1070,6 +1070,29 @@ fn a_closed_loop_holds_nothing_that_a_user_gave_it() -> io::Result<()> {
     let handle = event_loop.handle();
     event_loop.close()?;
     assert_eq!(drops.get(), 5, "though a handle is kept: {handle:?}");
+    Ok(())
+}
+
+#[test]
+fn r_1_a_pair_made_on_a_closed_loop_goes_with_its_handles() -> io::Result<()> {
+    struct Holds(CountsDrops);
+
+    impl Protocol for Holds {
+        fn data_received(&mut self, _: &Rc<dyn Transport>, data: &[u8]) {
+            unreachable!("the loop is closed: {data:?} {}", self.0.0.get());
+        }
+    }
+
+    let event_loop = EventLoop::new()?;
+    event_loop.close()?;
+    let drops = Rc::new(Cell::new(0));
+    let holds = || Holds(CountsDrops(drops.clone()));
+    let (one, other) = memory_transport_pair(&event_loop, holds(), holds(), 1024);
+    one.write(b"nobody hears it");
+    other.close();
+    assert_eq!(event_loop.census().sources, 0);
+    drop((one, other));
+    assert_eq!(drops.get(), 2);
     Ok(())
 }
 

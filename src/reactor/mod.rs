@@ -109,7 +109,14 @@ impl Reactor {
 
     /// Takes a source into the table that no poller knows, such as one end of an
     /// in-memory pair: [`set_ready`](Reactor::set_ready) makes it ready.
+    ///
+    /// A closed reactor takes nothing in (R1): the owner is dropped, and the id names no
+    /// source, so that nothing ever becomes ready.
     pub(crate) fn register_unpolled(&self, owner: Rc<dyn EventSource>) -> SourceId {
+        if self.poll.borrow().is_none() {
+            drop(owner);
+            return SourceId::NONE;
+        }
         self.insert(owner, None, false)
     }
 
@@ -316,7 +323,9 @@ impl Reactor {
     pub(crate) fn close(&self) {
         let poll = self.poll.borrow_mut().take();
         drop(poll);
-        *self.sources.borrow_mut() = Sources::default();
+        // R3: a source that was registered while the others were hollowed may be in it.
+        let sources = self.sources.take();
+        drop(sources);
     }
 
     fn with_registry<T>(&self, f: impl FnOnce(&Registry) -> io::Result<T>) -> io::Result<T> {
@@ -486,6 +495,25 @@ mod tests {
         assert!(reactor.take_any().is_none());
         assert_eq!(reactor.len(), 0);
         assert!(!reactor.has_retained());
+        Ok(())
+    }
+
+    #[test]
+    fn r_1_a_closed_reactor_keeps_no_source() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let (before, after) = (Rc::new(Idle), Rc::new(Idle));
+        reactor.register_unpolled(before.clone());
+        reactor.close();
+        let id = reactor.register_unpolled(after.clone());
+        assert_eq!(
+            (Rc::strong_count(&before), Rc::strong_count(&after)),
+            (1, 1)
+        );
+        assert_eq!(reactor.len(), 0);
+        reactor.arm(id);
+        reactor.set_ready(id, Direction::Read);
+        assert!(!reactor.has_retained());
+        assert!(reactor.deregister(id, None).is_none());
         Ok(())
     }
 
