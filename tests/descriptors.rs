@@ -10,6 +10,7 @@ use std::fs;
 use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::panic::catch_unwind;
 use std::pin::Pin;
@@ -19,7 +20,9 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use millstream::{EventLoop, open_connection, open_connection_sock, run, yield_now};
+use millstream::{
+    EventLoop, get_running_loop, open_connection, open_connection_sock, run, yield_now,
+};
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
@@ -176,6 +179,66 @@ fn loop_35_a_descriptor_that_is_refused_is_not_kept() -> io::Result<()> {
 }
 
 // ── a client, given up at each of its steps ─────────────────────────────────────
+
+#[test]
+fn loop_15_a_transport_may_get_the_number_of_a_descriptor_that_was_watched() -> io::Result<()> {
+    if cfg!(mio_unsupported_force_poll_poll) {
+        return Ok(()); // it never forgets a descriptor, and refuses the transport
+    }
+    let _alone = alone();
+    let event_loop = EventLoop::new()?;
+    let (watched, peer) = UnixStream::pair()?;
+    let fd = watched.as_raw_fd();
+    event_loop.add_reader(fd, || unreachable!("its descriptor was closed"))?;
+    event_loop.add_writer(fd, || {})?;
+    drop(watched); // behind the loop's back
+    let (ours, theirs) = pair_at(fd)?;
+    event_loop.run_until_complete(async move {
+        let handle = get_running_loop()?;
+        let (mut reader, writer) = open_connection_sock(ours).await?;
+        let refusals = [
+            handle.add_reader(fd, || {}),
+            handle.remove_reader(fd).map(drop),
+            handle.remove_writer(fd).map(drop),
+        ];
+        for refused in refusals {
+            let error = refused.expect_err("the transport owns it");
+            assert!(error.to_string().contains("is used by transport"));
+        }
+        (&theirs).write_all(b"still works\n")?;
+        assert_eq!(reader.readline().await?, b"still works\n");
+        writer.aclose().await
+    })??;
+
+    // The next one with that number is watched as any other.
+    let (ours, theirs) = pair_at(fd)?;
+    let called = Rc::new(Cell::new(0));
+    let counts = called.clone();
+    event_loop.add_reader(fd, move || counts.set(counts.get() + 1))?;
+    (&theirs).write_all(b"x")?;
+    event_loop.turn(AT_ONCE)?;
+    assert_eq!(called.get(), 1);
+    assert_eq!(event_loop.census().sources, 1);
+    assert!(!event_loop.remove_writer(fd)?, "that was the first one's");
+    assert!(event_loop.remove_reader(fd)?);
+    drop((ours, peer));
+    Ok(())
+}
+
+/// Two connected sockets, the first of which has a given descriptor, which is free.
+fn pair_at(fd: RawFd) -> io::Result<(UnixStream, UnixStream)> {
+    let mut others = Vec::new();
+    loop {
+        let (one, other) = UnixStream::pair()?;
+        if one.as_raw_fd() == fd {
+            return Ok((one, other));
+        }
+        if other.as_raw_fd() == fd {
+            return Ok((other, one));
+        }
+        others.push((one, other));
+    }
+}
 
 #[test]
 fn can_21_a_client_given_up_at_any_step_leaves_nothing_behind() -> io::Result<()> {

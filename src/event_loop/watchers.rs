@@ -89,8 +89,11 @@ impl LoopHandle {
         self.ensure_not_owned(fd)?;
         let watcher = core.watchers.borrow().get(fd);
         if let Some(watcher) = watcher {
-            watcher.watch(direction, Some(callback));
-            return watcher.update();
+            if watcher.has_its_descriptor() {
+                watcher.watch(direction, Some(callback));
+                return watcher.update();
+            }
+            watcher.let_go();
         }
         let watcher = FdWatcher::new(fd, self.clone());
         watcher.watch(direction, Some(callback));
@@ -219,24 +222,36 @@ impl FdWatcher {
     }
 
     /// Has the poller watch what is watched now, and report anew what is ready; lets go
-    /// of the descriptor if that is nothing.
+    /// of the descriptor if that is nothing, or if it is another's by now.
     fn update(&self) -> io::Result<()> {
-        let Some(interest) = self.interest() else {
-            self.let_go();
-            return Ok(());
-        };
-        self.reactor()
-            .reregister(self.id.get(), &mut SourceFd(&self.fd), interest)
+        match self.interest() {
+            Some(interest) if self.has_its_descriptor() => {
+                self.reactor()
+                    .reregister(self.id.get(), &mut SourceFd(&self.fd), interest)
+            }
+            _ => {
+                self.let_go();
+                Ok(())
+            }
+        }
+    }
+
+    /// False once the user closed the descriptor while it was watched, and its number
+    /// became another source's.
+    fn has_its_descriptor(&self) -> bool {
+        self.reactor().find(self.fd) == Some(self.id.get())
     }
 
     fn let_go(&self) {
+        let has_it = self.has_its_descriptor();
         let id = self.id.replace(SourceId::NONE);
         if id == SourceId::NONE {
             return; // the descriptor may have another watcher by now
         }
         let known = self.handle.core().watchers.borrow_mut().set(self.fd, None);
         let mut source = SourceFd(&self.fd);
-        let owner = self.reactor().deregister(id, Some(&mut source));
+        let io: Option<&mut dyn mio::event::Source> = has_it.then_some(&mut source);
+        let owner = self.reactor().deregister(id, io);
         drop((known, owner));
     }
 

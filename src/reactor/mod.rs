@@ -104,6 +104,7 @@ impl Reactor {
             drop(self.remove(id));
             return Err(error);
         }
+        self.sources.borrow_mut().set_watcher(fd, id);
         Ok(id)
     }
 

@@ -83,20 +83,24 @@ impl Sources {
         slot.generation = self.next_generation & GENERATION_MASK;
         self.next_generation = self.next_generation.wrapping_add(1);
         let generation = slot.generation;
-        let fd = slot.fd;
         let index = self.slots.insert(slot);
         let index = u32::try_from(index)
             .expect("descriptors are 32-bit numbers, so there are never more sources than that");
-        if let Some(fd) = fd.and_then(|fd| usize::try_from(fd).ok()) {
-            if self.by_fd.len() <= fd {
-                self.by_fd.resize(fd + 1, 0);
-            }
-            // Two for one descriptor: the poller is about to refuse the second.
-            if self.by_fd[fd] == 0 {
-                self.by_fd[fd] = index + 1;
-            }
-        }
         SourceId { index, generation }
+    }
+
+    /// Remembers who watches a descriptor, once the poller has accepted it.
+    ///
+    /// In the place of whoever did before: that one's descriptor was closed behind our
+    /// back, and its number given away again.
+    pub(super) fn set_watcher(&mut self, fd: RawFd, id: SourceId) {
+        let Ok(fd) = usize::try_from(fd) else {
+            return;
+        };
+        if self.by_fd.len() <= fd {
+            self.by_fd.resize(fd + 1, 0);
+        }
+        self.by_fd[fd] = id.index + 1;
     }
 
     pub(super) fn remove(&mut self, id: SourceId) -> Option<Rc<dyn EventSource>> {
