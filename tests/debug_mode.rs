@@ -4,6 +4,8 @@
 
 use std::env;
 use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
@@ -54,6 +56,30 @@ fn a_step_that_takes_long_is_named_by_its_task() -> io::Result<()> {
     let warning: String = warning;
     assert!(warning.contains("the miller"), "{warning}");
     assert!(warning.ends_with(" took 2.000 seconds"), "{warning}");
+    Ok(())
+}
+
+#[test]
+fn a_watcher_that_takes_long_is_named() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    event_loop.set_debug(true);
+    let (ours, _theirs) = UnixStream::pair()?;
+    event_loop.add_writer(ours.as_raw_fd(), move || {
+        clock.advance(Duration::from_secs(1));
+    })?;
+    event_loop.turn(None)?;
+    let [warning] = journal
+        .of_this_test(Level::Warn)
+        .try_into()
+        .expect("there is one");
+    let warning: String = warning;
+    assert!(
+        warning.starts_with("Executing Handle(debug_mode::a_watcher_that_takes_long_is_named"),
+        "{warning}"
+    );
+    assert!(warning.ends_with(") took 1.000 seconds"), "{warning}");
     Ok(())
 }
 

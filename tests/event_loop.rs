@@ -717,7 +717,13 @@ fn a_panic_ends_the_watcher_and_leaves_the_other_direction() -> io::Result<()> {
     event_loop.turn(AT_ONCE)?;
     event_loop.turn(AT_ONCE)?;
     trace.expects(&["writer", "writer"]);
-    assert_eq!(reports.exceptions(), ["the reader broke"]);
+    let [report] = reports.take().try_into().expect("there is one");
+    assert_eq!(report.exception.as_deref(), Some("the reader broke"));
+    let name = "event_loop::a_panic_ends_the_watcher_and_leaves_the_other_direction";
+    let message = format!("Exception in callback {name}");
+    assert!(report.message.starts_with(&message), "{report}");
+    let handle = report.handle.unwrap_or_default();
+    assert!(handle.starts_with(&format!("Handle({name}")), "{handle}");
     assert!(!event_loop.remove_reader(fd)?, "the panic removed it");
     assert!(event_loop.remove_writer(fd)?);
     assert_eq!(event_loop.census().sources, 0);

@@ -205,7 +205,10 @@ impl LoopCore {
                 Some(task) => format!("Task({})", task.get_name()),
                 None => "a task that has ended".to_owned(),
             },
-            Ready::Source(id, direction) => format!("{direction:?} of {id:?}"),
+            Ready::Source(id, direction) => match self.reactor.callback_name(*id, *direction) {
+                Some(name) => format!("Handle({name})"),
+                None => format!("{direction:?} of {id:?}"),
+            },
         }
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! asyncio: `add_reader`, `add_writer`, `remove_reader`, `remove_writer`.
 
+use std::any::type_name;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::RawFd;
@@ -25,7 +26,20 @@ use crate::reactor::{Direction, EventSource, Reactor, SourceId};
 use super::LoopHandle;
 
 /// A callback that runs each time, while its descriptor is ready.
-type WatchCallback = Box<dyn FnMut()>;
+struct WatchCallback {
+    /// The type of the callback, which names the function it was written in.
+    name: &'static str,
+    callback: Box<dyn FnMut()>,
+}
+
+impl WatchCallback {
+    fn new<F: FnMut() + 'static>(callback: F) -> WatchCallback {
+        WatchCallback {
+            name: type_name::<F>(),
+            callback: Box::new(callback),
+        }
+    }
+}
 
 impl LoopHandle {
     /// Has `callback` called while `fd` is readable, once a turn.
@@ -40,7 +54,7 @@ impl LoopHandle {
     /// # asyncio
     /// `loop.add_reader`.
     pub fn add_reader(&self, fd: RawFd, callback: impl FnMut() + 'static) -> io::Result<()> {
-        self.add_watch(fd, Direction::Read, Box::new(callback))
+        self.add_watch(fd, Direction::Read, WatchCallback::new(callback))
     }
 
     /// Has `callback` called while `fd` is writable, once a turn.
@@ -51,7 +65,7 @@ impl LoopHandle {
     /// # asyncio
     /// `loop.add_writer`.
     pub fn add_writer(&self, fd: RawFd, callback: impl FnMut() + 'static) -> io::Result<()> {
-        self.add_watch(fd, Direction::Write, Box::new(callback))
+        self.add_watch(fd, Direction::Write, WatchCallback::new(callback))
     }
 
     /// Stops watching `fd` for reading, and says whether it was watched.
@@ -294,6 +308,11 @@ impl EventSource for FdWatcher {
     fn owner(&self) -> Option<String> {
         None
     }
+
+    fn callback_name(&self, direction: Direction) -> Option<&'static str> {
+        let callback = self.side(direction).callback.borrow();
+        callback.as_ref().map(|callback| callback.name)
+    }
 }
 
 impl Watch {
@@ -310,7 +329,7 @@ impl Watch {
             return; // cancelled after the poll
         };
         let version = self.version.get();
-        callback();
+        (callback.callback)();
         if self.version.get() == version {
             let none = self.callback.replace(Some(callback));
             drop(none);

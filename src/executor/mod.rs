@@ -166,14 +166,16 @@ impl Executor {
         let Some(source) = self.reactor.begin_dispatch(id, direction) else {
             return;
         };
-        self.contain(
-            "Exception in a source of events",
-            None,
-            || match direction {
-                Direction::Read => source.read_ready(),
-                Direction::Write => source.write_ready(),
-            },
-        );
+        // Before the call, in which a callback may replace itself.
+        let name = source.callback_name(direction);
+        let message = match name {
+            Some(_) => "Exception in callback",
+            None => "Exception in a source of events",
+        };
+        self.contain(message, name, || match direction {
+            Direction::Read => source.read_ready(),
+            Direction::Write => source.write_ready(),
+        });
     }
 
     fn call_handle(&self, handle: &HandleCell) {

@@ -51,6 +51,11 @@ pub(crate) trait EventSource {
 
     /// The name of the transport that owns the descriptor, if one does.
     fn owner(&self) -> Option<String>;
+
+    /// The name of the user's callback that a direction calls, if it calls just one.
+    fn callback_name(&self, _direction: Direction) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Which of a source's two halves became ready.
@@ -288,6 +293,12 @@ impl Reactor {
         let id = self.find(fd)?;
         let owner = self.sources.borrow_mut().get_mut(id)?.owner.clone();
         owner?.owner()
+    }
+
+    /// Returns the name of the user's callback that a source calls, if it calls just one.
+    pub(crate) fn callback_name(&self, id: SourceId, direction: Direction) -> Option<&'static str> {
+        let owner = self.sources.borrow_mut().get_mut(id)?.owner.clone();
+        owner?.callback_name(direction)
     }
 
     /// Returns how many sources are open.
