@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
-use std::panic::panic_any;
+use std::panic::{self, PanicHookInfo, panic_any};
+use std::sync::{Arc, Mutex};
+use std::thread;
 
 use millstream::{
     Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
-    LoopError, PanicPayload, ReadError, TimedOut, create_task, run,
+    LoopError, PanicPayload, ReadError, TimedOut, all_tasks, create_task, current_task,
+    memory_stream_pair, open_connection, run,
 };
 
 /// What `anyhow` and `Box<dyn Error + Send + Sync>` ask of an error.
@@ -143,4 +146,41 @@ fn the_systems_error_number_survives_every_conversion() {
     let told = io::Error::from(read);
     assert_eq!(told.raw_os_error(), Some(104));
     assert_eq!(told.to_string(), text);
+}
+
+#[test]
+fn what_needs_a_loop_panics_at_the_line_that_called_it() {
+    let location = Arc::new(Mutex::new(None));
+    let noted = location.clone();
+    let here = thread::current().id();
+    let earlier: Arc<dyn Fn(&PanicHookInfo<'_>) + Send + Sync> = panic::take_hook().into();
+    let others = earlier.clone();
+    panic::set_hook(Box::new(move |info| {
+        if thread::current().id() == here {
+            let at = info.location().map(|at| (at.file().to_owned(), at.line()));
+            *noted.lock().expect("nobody panics with it") = at;
+        } else {
+            others(info);
+        }
+    }));
+    let calls: [(u32, fn()); 5] = [
+        (line!(), || drop(create_task(async {}))),
+        (line!(), || drop(current_task())),
+        (line!(), || drop(all_tasks())),
+        (line!(), || drop(open_connection("localhost", 1))),
+        (line!(), || drop(memory_stream_pair(1))),
+    ];
+    let panicked =
+        calls.map(|(line, call)| (line, panic::catch_unwind(call), location_of(&location)));
+    panic::set_hook(Box::new(move |info| earlier(info)));
+    for (line, called, location) in panicked {
+        let payload = called.expect_err("no loop runs");
+        let message = payload.downcast_ref::<String>().map(String::as_str);
+        assert_eq!(message, Some("no running event loop"));
+        assert_eq!(location, Some((file!().to_owned(), line)));
+    }
+}
+
+fn location_of(noted: &Mutex<Option<(String, u32)>>) -> Option<(String, u32)> {
+    noted.lock().expect("nobody panics with it").take()
 }
