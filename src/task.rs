@@ -25,11 +25,16 @@ use crate::waiters::WaiterCell;
 
 /// Runs a future as a task on the running loop; its first step comes in the next turn.
 ///
+/// The task runs on if what this returns is dropped. Its result is dropped with it then,
+/// *also an `Err`, silently*: have it handled within the task, or await the task somewhere.
+/// Only a panic that nobody awaits is reported.
+///
 /// # Panics
 /// With `no running event loop` outside of callbacks and tasks.
 ///
 /// # asyncio
-/// `asyncio.create_task`.
+/// `asyncio.create_task`, which reports "Task exception was never retrieved" for errors
+/// too: there, each error is an exception; here, an `Err` is a value like others.
 ///
 /// # Examples
 /// ```

@@ -18,7 +18,12 @@ use super::listen::{BoundSocket, Listener};
 /// A server: what it listens on, and how to stop it.
 ///
 /// Clones are the same server. Dropping the last one closes it (D29), so keep it for as
-/// long as it is to serve; connections that it accepted go on.
+/// long as it is to serve: `let _ = start_server(…).await?` drops it at once, `let _server`
+/// keeps it. Connections that it accepted go on.
+///
+/// A handler may close its server, by a clone that it shares with the others: in an
+/// `Rc<Cell<Option<Server>>>`, say, filled once the server is there, and taken out to
+/// close it, so that the server does not own itself.
 ///
 /// # asyncio
 /// `asyncio.Server`, with the semantics of 3.12.1. There a server that nobody holds
@@ -116,6 +121,9 @@ impl Server {
 
     /// Begins to accept connections, and waits until the server is closed.
     ///
+    /// It never ends well: a server that somebody closed ends it with [`Cancelled`], which
+    /// [`Cancelled::is`] tells from a failure.
+    ///
     /// # Errors
     /// [`Cancelled`] when somebody closes the server. What listening fails with; if the
     /// server is closed, or awaited here already.
@@ -149,6 +157,13 @@ impl Server {
     }
 
     /// Waits until the server is closed and the last of its connections is over.
+    ///
+    /// For the connections, not for the tasks that serve them: what a handler does behind
+    /// its connection's end may still be under way. Who must wait for that keeps the tasks,
+    /// which a callback made by [`plain`](crate::plain) can create.
+    ///
+    /// A connection whose peer does not read what is queued for it is never over: see
+    /// [`close_with_timeout`](crate::StreamWriter::close_with_timeout).
     ///
     /// # Cancel safety
     /// Cancel safe: it holds nothing.

@@ -31,7 +31,57 @@ const BACKLOG: i32 = 100;
 /// to the exception handler, and closes the connection.
 ///
 /// Keyword arguments of asyncio's are methods of what this returns, which is awaited.
-/// Port 0 has the system choose one: see [`Server::sockets`].
+/// Port 0 has the system choose one: see [`Server::sockets`]. Keep the [`Server`]: dropping
+/// it closes it (D29), and `let _ = start_server(…).await?` drops it at once.
+///
+/// What the handlers share, the closure owns (`move`), and gives each of them a clone:
+/// ```no_run
+/// # use std::{io, rc::Rc};
+/// # use millstream::{StreamReader, StreamWriter, run, start_server};
+/// # struct Room;
+/// async fn handle(room: Rc<Room>, reader: StreamReader, writer: StreamWriter) { /* … */ }
+///
+/// # fn main() -> io::Result<()> { run(async {
+/// let room = Rc::new(Room);
+/// let callback = async move |reader, writer| handle(room.clone(), reader, writer).await;
+/// let server = start_server(callback, "127.0.0.1", 8888).await?;
+/// # server.serve_forever().await
+/// # }) }
+/// ```
+/// Without `move`, the closure may outlive what it borrows:
+/// ```compile_fail,E0597
+/// # use std::{io, rc::Rc};
+/// # use millstream::{StreamReader, StreamWriter, run, start_server};
+/// # struct Room;
+/// # async fn handle(room: Rc<Room>, reader: StreamReader, writer: StreamWriter) {}
+/// # fn main() -> io::Result<()> { run(async {
+/// # let room = Rc::new(Room);
+/// let callback = async |reader, writer| handle(room.clone(), reader, writer).await;
+/// # let server = start_server(callback, "127.0.0.1", 8888).await?;
+/// # server.serve_forever().await
+/// # }) }
+/// ```
+/// Without `clone`, the first client would take what the second needs:
+/// ```compile_fail,E0525
+/// # use std::{io, rc::Rc};
+/// # use millstream::{StreamReader, StreamWriter, run, start_server};
+/// # struct Room;
+/// # async fn handle(room: Rc<Room>, reader: StreamReader, writer: StreamWriter) {}
+/// # fn main() -> io::Result<()> { run(async {
+/// # let room = Rc::new(Room);
+/// // E0525, and inline in the call E0507.
+/// let callback = async move |reader, writer| handle(room, reader, writer).await;
+/// # let server = start_server(callback, "127.0.0.1", 8888).await?;
+/// # server.serve_forever().await
+/// # }) }
+/// ```
+///
+/// A closure that calls methods of its arguments needs their types if a `let` binds it, as
+/// in the example below; inline in the call they are inferred. Its last `Ok` says which
+/// error it could have been: `io::Result::Ok(())`. One that never ends says that it returns
+/// nothing, `async |reader, writer| -> () { loop { … } }`, since the type `!` is no
+/// [`HandlerOutcome`]. One that is not `async` is refused, as "`()` is not a future": that
+/// is what `plain` is for.
 ///
 /// # Errors
 /// What resolving or binding fails with; a limit of zero.

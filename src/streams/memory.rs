@@ -10,7 +10,14 @@ use super::writer::StreamWriter;
 /// Makes two connected streams in memory, for tests and for programs that talk to
 /// themselves.
 ///
-/// `capacity` is how many bytes lie on the way in each direction at the most.
+/// `capacity` is how many bytes lie on the way in each direction at the most; what is
+/// written beyond it waits in the writer's buffer. For a peer that stalls, have it pause:
+/// `peer_writer.transport().pause_reading()`. For one that is slow, give its reader a small
+/// limit ([`StreamReader::set_limit`]), at twice which reading pauses until somebody reads.
+///
+/// Give all four a name, `_writer` where you don't need it: the pattern `_` drops. A writer
+/// that is dropped closes its stream; a reader that is dropped before the connection is
+/// made, which is in the next turn, aborts it, and that is reported.
 ///
 /// # Panics
 /// With `no running event loop` outside of callbacks and tasks.
