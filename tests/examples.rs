@@ -424,7 +424,11 @@ fn the_chat_survives_a_line_that_is_too_long() -> io::Result<()> {
     bob.says(&"so ".repeat(100_000))?;
     bob.hears(&["* too long, nobody heard it"])?;
     bob.says("in short")?;
-    ada.hears(&["bob: in short"])
+    ada.hears(&["bob: in short"])?;
+
+    // One long line, one complaint.
+    bob.says("/who")?;
+    bob.hears(&["* here: ada, bob"])
 }
 
 #[test]
