@@ -818,3 +818,30 @@ fn a_boxed_protocol_is_told_everything() -> io::Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_report_names_the_protocol_that_failed_and_its_transport() -> io::Result<()> {
+    struct Careless;
+    impl millstream::Protocol for Careless {
+        fn connection_made(&mut self, _transport: &Rc<dyn millstream::Transport>) {
+            panic!("on purpose");
+        }
+    }
+    let event_loop = millstream::EventLoop::new()?;
+    let contexts: Rc<std::cell::RefCell<Vec<_>>> = Rc::default();
+    let seen = contexts.clone();
+    event_loop.set_exception_handler(move |_, context| seen.borrow_mut().push(context.clone()));
+    let _pair =
+        millstream::memory_transport_pair(&event_loop, Careless, Recorder::new(&Trace::new()), 1);
+    event_loop.turn(Some(std::time::Duration::ZERO))?;
+    let contexts = contexts.borrow();
+    assert_eq!(contexts.len(), 1);
+    assert!(
+        contexts[0]
+            .protocol
+            .as_ref()
+            .is_some_and(|name| name.ends_with("Careless"))
+    );
+    assert!(contexts[0].transport.is_some());
+    Ok(())
+}

@@ -101,6 +101,14 @@ pub trait Protocol: 'static {
     fn buffer_unused(&mut self, transport: &Rc<dyn Transport>, buffer: Vec<u8>) {
         let _ = (transport, buffer);
     }
+
+    /// Names the protocol in reports: by its type, unless overridden.
+    ///
+    /// # asyncio
+    /// The `repr` of the protocol.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 /// A protocol in a box is one, too: for a factory that chooses among several.
@@ -139,6 +147,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn buffer_unused(&mut self, transport: &Rc<dyn Transport>, buffer: Vec<u8>) {
         (**self).buffer_unused(transport, buffer);
+    }
+
+    fn name(&self) -> &'static str {
+        (**self).name()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::error::ConnError;
 
 use super::state::Link;
 
-/// The feeding side of a [`StreamReader`], for protocols of your own.
+/// The feeding side of a [`StreamReader`](crate::StreamReader), for protocols of your own.
 ///
 /// # asyncio
 /// The methods `feed_data`, `feed_eof`, `set_exception` of the reader itself, which here

@@ -15,9 +15,8 @@ use super::writer::StreamWriter;
 /// `peer_writer.transport().pause_reading()`. For one that is slow, give its reader a small
 /// limit ([`StreamReader::set_limit`]), at twice which reading pauses until somebody reads.
 ///
-/// Give all four a name, `_writer` where you don't need it: the pattern `_` drops. A writer
-/// that is dropped closes its stream; a reader that is dropped before the connection is
-/// made, which is in the next turn, aborts it, and that is reported.
+/// Give the writers a name, `_writer` where you don't need one: the pattern `_` drops, and a
+/// writer that is dropped closes its stream.
 ///
 /// # Panics
 /// With `no running event loop` outside of callbacks and tasks.

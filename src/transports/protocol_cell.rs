@@ -140,6 +140,15 @@ impl ProtocolCell {
         }
     }
 
+    /// Returns the protocol's name, unless a call of it is in progress.
+    pub(crate) fn name(&self) -> Option<&'static str> {
+        let mut name = None;
+        // Called like any callback: a user may have overridden it.
+        let called = self.call("name", drop, |protocol| name = Some(protocol.name()));
+        called.ok()?;
+        name
+    }
+
     /// Puts another protocol in, and returns the one to be dropped.
     ///
     /// The new one has been told nothing: the caller reconciles.

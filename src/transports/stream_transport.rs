@@ -463,9 +463,10 @@ impl StreamTransport {
     }
 
     fn report(&self, message: &'static str, error: &ConnError) {
-        let context = ExceptionContext::new(message)
+        let mut context = ExceptionContext::new(message)
             .exception(error)
             .transport(format_args!("{self:?}"));
+        context.protocol = self.protocol.name().map(str::to_owned);
         self.handle.call_exception_handler(&context);
     }
 
