@@ -2,6 +2,8 @@
 //!
 //! CAN-21, a client given up at each of its steps, counts descriptors: see `descriptors.rs`.
 
+mod loop_support;
+
 use std::cell::{Cell, RefCell};
 use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind, Read};
@@ -17,6 +19,8 @@ use millstream::{
     Task, TimedOut, create_task, current_task, get_running_loop, memory_stream_pair,
     open_connection_sock, sleep, timeout, yield_now,
 };
+
+use loop_support::{CountsDrops, Reports};
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
@@ -398,35 +402,6 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         self.home.replace(self.reader.take());
-    }
-}
-
-/// What a loop's exception handler was told.
-#[derive(Clone, Default)]
-struct Reports(Rc<RefCell<Vec<ExceptionContext>>>);
-
-impl Reports {
-    fn of(handle: &LoopHandle) -> Reports {
-        let reports = Reports::default();
-        let kept = reports.clone();
-        handle.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
-        reports
-    }
-
-    fn take(&self) -> Vec<ExceptionContext> {
-        self.0.take()
-    }
-
-    fn len(&self) -> usize {
-        self.0.borrow().len()
-    }
-}
-
-struct CountsDrops(Rc<Cell<usize>>);
-
-impl Drop for CountsDrops {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
     }
 }
 

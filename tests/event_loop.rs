@@ -1,5 +1,7 @@
 //! The event loop: what runs in which turn, and what happens when something goes wrong.
 
+mod loop_support;
+
 use std::cell::{Cell, RefCell};
 use std::env;
 use std::fs::File;
@@ -22,6 +24,8 @@ use millstream::{
     Transport, create_future, create_task, current_task, get_running_loop, memory_transport_pair,
     new_event_loop, open_connection_sock, sleep, yield_now,
 };
+
+use loop_support::{CountsDrops, OnDrop, Reports};
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
@@ -1324,9 +1328,7 @@ fn r_10_jobs_that_panic_when_they_are_dropped_do_not_disturb_the_end_of_the_loop
     }
 
     let event_loop = EventLoop::new()?;
-    let reports = Reports::default();
-    let kept = reports.clone();
-    event_loop.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
+    let reports = Reports::of(&event_loop);
     let (release, released) = mpsc::channel::<()>();
     let released = Arc::new(Mutex::new(released));
     let processors = thread::available_parallelism()?.get();
@@ -1485,59 +1487,6 @@ impl Trace {
     #[track_caller]
     fn expects(&self, expected: &[&str]) {
         assert_eq!(self.0.take(), expected);
-    }
-}
-
-/// What a loop's exception handler was told.
-#[derive(Clone, Default)]
-struct Reports(Rc<RefCell<Vec<ExceptionContext>>>);
-
-impl Reports {
-    fn of(handle: &LoopHandle) -> Reports {
-        let reports = Reports::default();
-        let kept = reports.clone();
-        handle.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
-        reports
-    }
-
-    fn take(&self) -> Vec<ExceptionContext> {
-        self.0.take()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
-    }
-
-    fn exceptions(&self) -> Vec<String> {
-        self.take()
-            .into_iter()
-            .filter_map(|context| context.exception)
-            .collect()
-    }
-}
-
-struct CountsDrops(Rc<Cell<usize>>);
-
-impl Drop for CountsDrops {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
-/// Calls something when it is dropped.
-struct OnDrop(Option<Box<dyn FnOnce()>>);
-
-impl OnDrop {
-    fn new(called: impl FnOnce() + 'static) -> OnDrop {
-        OnDrop(Some(Box::new(called)))
-    }
-}
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        if let Some(called) = self.0.take() {
-            called();
-        }
     }
 }
 

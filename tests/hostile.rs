@@ -1,5 +1,7 @@
 //! Hostile peers: they can't make the loop spin, panic, or grow without bound.
 
+mod loop_support;
+
 use std::cell::{Cell, RefCell};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -7,9 +9,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use millstream::{
-    AfterEof, ConnError, EventLoop, ExceptionContext, LoopHandle, Protocol, StreamReader,
-    StreamWriter, Task, Transport, get_running_loop, open_connection_sock, start_server_sock,
+    AfterEof, ConnError, EventLoop, LoopHandle, Protocol, StreamReader, StreamWriter, Task,
+    Transport, get_running_loop, open_connection_sock, start_server_sock,
 };
+
+use loop_support::Reports;
 use socket2::SockRef;
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
@@ -475,23 +479,6 @@ fn expects_quiet(handle: &LoopHandle) -> io::Result<()> {
         }
     }
     panic!("the loop does not come to rest");
-}
-
-/// What a loop's exception handler was told.
-#[derive(Clone, Default)]
-struct Reports(Rc<RefCell<Vec<ExceptionContext>>>);
-
-impl Reports {
-    fn of(handle: &LoopHandle) -> Reports {
-        let reports = Reports::default();
-        let kept = reports.clone();
-        handle.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
-        reports
-    }
-
-    fn take(&self) -> Vec<ExceptionContext> {
-        self.0.take()
-    }
 }
 
 #[track_caller]

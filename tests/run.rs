@@ -1,6 +1,8 @@
 //! `run` and `Runner`: a loop for one program, and how it is left.
 
-use std::cell::{Cell, RefCell};
+mod loop_support;
+
+use std::cell::Cell;
 use std::future::pending;
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -8,9 +10,11 @@ use std::panic::catch_unwind;
 use std::rc::Rc;
 
 use millstream::{
-    Cancelled, EventLoop, ExceptionContext, LoopHandle, Runner, create_task, current_task,
-    get_running_loop, open_connection_sock, run, yield_now,
+    Cancelled, EventLoop, ExceptionContext, Runner, create_task, current_task, get_running_loop,
+    open_connection_sock, run, yield_now,
 };
+
+use loop_support::{CountsDrops, OnDrop, Reports};
 
 #[test]
 fn run_01_the_value_and_the_error_of_main_come_out() -> io::Result<()> {
@@ -237,43 +241,3 @@ fn run_20_a_panic_of_main_goes_on_after_the_clean_up() -> io::Result<()> {
 }
 
 // ── tools ───────────────────────────────────────────────────────────────────────
-
-/// What a loop's exception handler was told.
-#[derive(Clone, Default)]
-struct Reports(Rc<RefCell<Vec<ExceptionContext>>>);
-
-impl Reports {
-    fn listen(&self, handle: &LoopHandle) {
-        let kept = self.clone();
-        handle.set_exception_handler(move |_, context| kept.0.borrow_mut().push(context.clone()));
-    }
-
-    fn take(&self) -> Vec<ExceptionContext> {
-        self.0.take()
-    }
-}
-
-struct CountsDrops(Rc<Cell<usize>>);
-
-impl Drop for CountsDrops {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() + 1);
-    }
-}
-
-/// Calls something when it is dropped.
-struct OnDrop(Option<Box<dyn FnOnce()>>);
-
-impl OnDrop {
-    fn new(called: impl FnOnce() + 'static) -> OnDrop {
-        OnDrop(Some(Box::new(called)))
-    }
-}
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        if let Some(called) = self.0.take() {
-            called();
-        }
-    }
-}
