@@ -199,4 +199,29 @@ mod tests {
         buffer.consume(4);
         assert_eq!(buffer.scanned(), 0);
     }
+
+    #[test]
+    fn what_is_put_back_was_not_scanned() {
+        let (mut buffer, _pool) = holding(b"abcdef");
+        buffer.set_scanned(6);
+        buffer.consume(4);
+        buffer.prepend(b"\ncd");
+        assert_eq!(buffer.scanned(), 0);
+        buffer.prepend(b"0123456789");
+        assert_eq!(buffer.scanned(), 0);
+    }
+
+    #[test]
+    fn what_was_scanned_stays_scanned_when_the_bytes_move_to_the_front() {
+        let pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.append(&[b'x'; 2000], &pool);
+        buffer.set_scanned(1950);
+        buffer.consume(1900);
+        let room = buffer.bytes.capacity() - buffer.bytes.len();
+        buffer.append(&vec![b'y'; room + 1], &pool);
+        assert_eq!(buffer.start, 0);
+        assert_eq!(buffer.scanned(), 50);
+        assert_eq!(&buffer.unread()[..101], [&[b'x'; 100][..], b"y"].concat());
+    }
 }
