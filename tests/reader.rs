@@ -11,28 +11,15 @@ use millstream::{
     IncompleteReadError, LimitOverrunError, ReadError, StreamReader, create_task, run, yield_now,
 };
 
-use stream_support::{MockTransport, Step, assert_reset, at_once, reset};
+use stream_support::{MockTransport, Step, assert_reset, at_once, fed, reset, with_limit};
 
 const THREE_LINES: &[u8] = b"line1\nline2\nline3\n";
-
-/// A reader with these bytes in its buffer.
-fn fed(bytes: &[u8]) -> StreamReader {
-    let reader = StreamReader::new();
-    reader.feed_data(bytes);
-    reader
-}
 
 /// A reader at whose end these bytes are left.
 fn ended(bytes: &[u8]) -> StreamReader {
     let reader = fed(bytes);
     reader.feed_eof();
     reader
-}
-
-fn with_limit(limit: usize, bytes: &[u8]) -> Result<StreamReader, ReadError> {
-    let reader = StreamReader::with_limit(limit)?;
-    reader.feed_data(bytes);
-    Ok(reader)
 }
 
 /// Asserts that `readline` found its line too long.

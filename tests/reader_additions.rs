@@ -18,19 +18,9 @@ use millstream::{
     yield_now,
 };
 
-use stream_support::{MockTransport, Step, XorShift, assert_reset, at_once, reset};
-
-fn fed(bytes: &[u8]) -> StreamReader {
-    let reader = StreamReader::new();
-    reader.feed_data(bytes);
-    reader
-}
-
-fn with_limit(limit: usize, bytes: &[u8]) -> Result<StreamReader, ReadError> {
-    let reader = StreamReader::with_limit(limit)?;
-    reader.feed_data(bytes);
-    Ok(reader)
-}
+use stream_support::{
+    MockTransport, Step, XorShift, assert_reset, at_once, fed, reset, with_limit,
+};
 
 #[track_caller]
 fn assert_too_long<T: std::fmt::Debug>(line: Result<T, ReadError>, bytes_dropped: usize) {

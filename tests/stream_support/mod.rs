@@ -15,7 +15,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
-use millstream::{ConnError, ExtraInfoRequest, Protocol, ReadError, Transport, WriteLimitsError};
+use millstream::{
+    ConnError, ExtraInfoRequest, Protocol, ReadError, StreamReader, Transport, WriteLimitsError,
+};
 
 /// A future that is polled by hand, and counts how often it is woken.
 pub(crate) struct Step<'a, T> {
@@ -272,4 +274,18 @@ impl XorShift {
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
+}
+
+/// A reader in which these bytes are unread.
+pub(crate) fn fed(bytes: &[u8]) -> StreamReader {
+    let reader = StreamReader::new();
+    reader.feed_data(bytes);
+    reader
+}
+
+/// A reader with a limit, in which these bytes are unread.
+pub(crate) fn with_limit(limit: usize, bytes: &[u8]) -> Result<StreamReader, ReadError> {
+    let reader = StreamReader::with_limit(limit)?;
+    reader.feed_data(bytes);
+    Ok(reader)
 }
