@@ -280,14 +280,14 @@ impl Shared {
         };
         let context = ExceptionContext::new("Exception in a job that nobody awaits")
             .exception(PanicPayload::new(panic));
-        let unheard = format!("{context}");
+        let unheard = context.clone();
         let reports = move || {
             if let Ok(handle) = get_running_loop() {
                 handle.call_exception_handler(&context);
             }
         };
         if self.inbox.send(Message::Call(Box::new(reports))).is_err() {
-            log::error!("{unheard}"); // the loop is closed
+            LoopCore::report(None, &unheard); // the loop is closed
         }
     }
 
