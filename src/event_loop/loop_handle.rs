@@ -318,10 +318,7 @@ impl LoopHandle {
     /// # asyncio
     /// `loop.run_forever`.
     pub fn run_forever(&self) -> io::Result<()> {
-        self.ensure_startable()?;
-        if get_running_loop().is_ok() {
-            return Err(LoopError::AnotherIsRunning.into());
-        }
+        self.ensure_runnable()?;
         self.run_while(|| true)
     }
 
@@ -358,10 +355,7 @@ impl LoopHandle {
         F::IntoFuture: 'static,
         F::Output: 'static,
     {
-        self.ensure_startable()?;
-        if get_running_loop().is_ok() {
-            return Err(LoopError::AnotherIsRunning.into());
-        }
+        self.ensure_runnable()?;
         let main = {
             // Builders such as `open_connection` ask for the running loop.
             let _running = Running::enter(self);
@@ -541,6 +535,15 @@ impl LoopHandle {
     fn ensure_open(&self) -> Result<(), LoopError> {
         if self.core.is_closed() {
             return Err(LoopError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Unlike a turn, a run does not nest.
+    fn ensure_runnable(&self) -> Result<(), LoopError> {
+        self.ensure_startable()?;
+        if get_running_loop().is_ok() {
+            return Err(LoopError::AnotherIsRunning);
         }
         Ok(())
     }

@@ -58,10 +58,15 @@ where
     T: 'static,
     E: From<io::Error> + 'static,
 {
-    if get_running_loop().is_ok() {
-        return Err(io::Error::from(LoopError::RunInsideLoop).into());
-    }
+    ensure_no_loop_runs()?;
     Runner::new()?.run(main)
+}
+
+fn ensure_no_loop_runs() -> io::Result<()> {
+    if get_running_loop().is_ok() {
+        return Err(LoopError::RunInsideLoop.into());
+    }
+    Ok(())
 }
 
 /// A loop for several calls of `run`, cleaned up when it is closed or dropped.
@@ -127,9 +132,7 @@ impl Runner {
         T: 'static,
         E: From<io::Error> + 'static,
     {
-        if get_running_loop().is_ok() {
-            return Err(io::Error::from(LoopError::RunInsideLoop).into());
-        }
+        ensure_no_loop_runs()?;
         self.event_loop.run_until_complete(main)?
     }
 

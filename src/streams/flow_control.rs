@@ -113,6 +113,7 @@ impl fmt::Debug for FlowControlMixin {
     }
 }
 
-fn connection_lost() -> io::Error {
+/// What is told of a connection that is over for no reason of its own.
+pub(super) fn connection_lost() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "Connection lost")
 }

@@ -11,6 +11,7 @@ use crate::event_loop::{get_running_loop, running_loop};
 use crate::task::{spend_budget, yield_now};
 use crate::time::timeout_at;
 
+use super::flow_control::connection_lost;
 use super::reader::StreamReader;
 use super::state::Link;
 
@@ -136,10 +137,7 @@ impl StreamWriter {
         std::future::poll_fn(|cx| self.transport.poll_flushed(cx)).await;
         self.check()?;
         if self.transport.has_discarded() {
-            return Err(io::Error::new(
-                io::ErrorKind::ConnectionReset,
-                "Connection lost",
-            ));
+            return Err(connection_lost());
         }
         Ok(())
     }
