@@ -13,7 +13,8 @@ use crate::task::yield_now;
 use crate::transports::{Opening, Socket, StreamTransport};
 use crate::waiters::WaiterList;
 
-use super::listen::{BoundSocket, Listener};
+use super::bind::BoundSocket;
+use super::listen::Listener;
 
 /// A server: what it listens on, and how to stop it.
 ///
@@ -252,7 +253,7 @@ impl ServerCore {
         let addresses = bound.iter().map(|b| b.address.clone()).collect();
         let mut listeners = Vec::new();
         for socket in bound {
-            match socket.listen(self, self.backlog) {
+            match Listener::listen(socket, self, self.backlog) {
                 Ok(listener) => listeners.push(listener),
                 Err(error) => {
                     listeners

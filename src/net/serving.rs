@@ -13,10 +13,11 @@ use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::task::yield_now;
 
+use super::bind::{BoundSocket, UnboundSocket};
 use super::connect::StreamKind;
 use super::handler::{ClientConnected, HandlerOutcome, client_connected};
 use super::host::Host;
-use super::listen::{BoundSocket, UnboundSocket, is_out_of_resources};
+use super::listen::is_out_of_resources;
 use super::server::{ProtocolFactory, Server};
 
 /// How many connections may wait to be accepted, unless set.
