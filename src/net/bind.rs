@@ -16,6 +16,37 @@ use socket2::{Domain, SockAddr, SockRef};
 use crate::contract::Address;
 
 use super::connect::{StreamKind, describe, new_socket, unix_sock_addr};
+use super::listen::is_out_of_resources;
+
+/// Binds to each address that this machine has. Fails as a whole: what was bound before
+/// is closed.
+pub(super) fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<BoundSocket>> {
+    let mut bound = Vec::new();
+    for &address in addresses {
+        let socket = match UnboundSocket::new(address) {
+            Ok(socket) => socket,
+            Err(error) if is_out_of_resources(&error) => return Err(error),
+            Err(error) => {
+                log::debug!("this machine has no sockets for {address}: {error}");
+                continue;
+            }
+        };
+        match socket.bind(address) {
+            Ok(socket) => bound.push(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                log::debug!("{address} is passed over: {error}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if bound.is_empty() {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            format!("could not bind on any address out of {addresses:?}"),
+        ));
+    }
+    Ok(bound)
+}
 
 /// A socket that is bound, and does not listen yet.
 #[derive(Debug)]
@@ -37,10 +68,10 @@ pub(super) struct SocketFile {
 }
 
 /// A socket for a family that this machine has.
-pub(super) struct UnboundSocket(socket2::Socket);
+struct UnboundSocket(socket2::Socket);
 
 impl UnboundSocket {
-    pub(super) fn new(address: SocketAddr) -> io::Result<UnboundSocket> {
+    fn new(address: SocketAddr) -> io::Result<UnboundSocket> {
         let domain = Domain::for_address(address);
         let socket = new_socket(domain)?;
         socket.set_reuse_address(true)?;
@@ -51,7 +82,7 @@ impl UnboundSocket {
         Ok(UnboundSocket(socket))
     }
 
-    pub(super) fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
+    fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
         let UnboundSocket(socket) = self;
         socket.bind(&address.into()).map_err(|error| {
             let reason = error.to_string().to_lowercase();

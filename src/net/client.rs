@@ -1,5 +1,6 @@
 //! The client's functions: `open_connection`, `create_connection`, and their twins.
 
+use std::fmt;
 use std::future::IntoFuture;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -50,8 +51,8 @@ use super::host::Host;
 /// # }
 /// ```
 #[track_caller]
-pub fn open_connection(host: impl Into<Host>, port: u16) -> OpenConnection {
-    OpenConnection::to(Target::Host(host.into(), port))
+pub fn open_connection(host: impl Into<Host>, port: u16) -> Connect<ToHost, AsStreams> {
+    Connect::streams(ToHost::new(host, port))
 }
 
 /// Takes over a connected stream socket, and gives a reader and a writer.
@@ -85,8 +86,8 @@ pub fn open_connection(host: impl Into<Host>, port: u16) -> OpenConnection {
 /// # }
 /// ```
 #[track_caller]
-pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> OpenConnection {
-    OpenConnection::to(Target::Sock(sock.into()))
+pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> Connect<ToSock, AsStreams> {
+    Connect::streams(ToSock::new(sock))
 }
 
 /// Connects to the Unix-domain socket at `path`, and gives a reader and a writer.
@@ -118,8 +119,8 @@ pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> OpenConnection {
 /// # }
 /// ```
 #[track_caller]
-pub fn open_unix_connection(path: impl Into<PathBuf>) -> OpenConnection {
-    OpenConnection::to(Target::Path(path.into()))
+pub fn open_unix_connection(path: impl Into<PathBuf>) -> Connect<ToPath, AsStreams> {
+    Connect::streams(ToPath::new(path))
 }
 
 /// Does what [`open_connection_sock`] does, for a Unix-domain socket.
@@ -133,82 +134,8 @@ pub fn open_unix_connection(path: impl Into<PathBuf>) -> OpenConnection {
 /// # asyncio
 /// `asyncio.open_unix_connection(sock=sock)`.
 #[track_caller]
-pub fn open_unix_connection_sock(sock: impl Into<OwnedFd>) -> OpenConnection {
-    OpenConnection::to(Target::Sock(sock.into()))
-}
-
-/// Whereto.
-#[derive(Debug)]
-enum Target {
-    Host(Host, u16),
-    Path(PathBuf),
-    Sock(OwnedFd),
-}
-
-impl Target {
-    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
-        match self {
-            Target::Host(host, port) => {
-                let addresses = host.resolve_to_connect(handle, port).await?;
-                connect_tcp(handle, &addresses).await
-            }
-            Target::Path(path) => connect_unix(&path).await,
-            Target::Sock(fd) => adopt_stream(fd),
-        }
-    }
-}
-
-/// A connection to be opened: set what is to be set, then await it.
-///
-/// Made by [`open_connection`] and its twins.
-#[derive(Debug)]
-#[must_use = "a connection is opened only when it is awaited"]
-pub struct OpenConnection {
-    handle: LoopHandle,
-    target: Target,
-    limit: Option<usize>,
-}
-
-impl OpenConnection {
-    #[track_caller]
-    fn to(target: Target) -> OpenConnection {
-        OpenConnection {
-            handle: running_loop(),
-            target,
-            limit: None,
-        }
-    }
-
-    /// Sets the reader's limit, in bytes: 64 KiB unless set.
-    ///
-    /// # asyncio
-    /// The argument `limit`.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    async fn open(self) -> io::Result<(StreamReader, StreamWriter)> {
-        // Before any I/O: a limit of zero is refused here.
-        let reader = match self.limit {
-            Some(limit) => StreamReader::with_limit(limit)?,
-            None => StreamReader::new(),
-        };
-        let socket = self.target.connect(&self.handle).await?;
-        let protocol = Box::new(StreamReaderProtocol::new(&reader));
-        let transport = make_transport(&self.handle, socket, protocol).await?;
-        let writer = StreamWriter::new(transport, &reader);
-        Ok((reader, writer))
-    }
-}
-
-impl IntoFuture for OpenConnection {
-    type Output = io::Result<(StreamReader, StreamWriter)>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.open())
-    }
+pub fn open_unix_connection_sock(sock: impl Into<OwnedFd>) -> Connect<ToSock, AsStreams> {
+    Connect::streams(ToSock::new(sock))
 }
 
 impl LoopHandle {
@@ -254,8 +181,8 @@ impl LoopHandle {
         factory: impl FnOnce() -> P + 'static,
         host: impl Into<Host>,
         port: u16,
-    ) -> CreateConnection {
-        CreateConnection::to(self, Target::Host(host.into(), port), factory)
+    ) -> Connect<ToHost, AsProtocol> {
+        Connect::protocol(self, ToHost::new(host, port), factory)
     }
 
     /// Takes over a connected stream socket, with a protocol of your own.
@@ -269,8 +196,8 @@ impl LoopHandle {
         &self,
         factory: impl FnOnce() -> P + 'static,
         sock: impl Into<OwnedFd>,
-    ) -> CreateConnection {
-        CreateConnection::to(self, Target::Sock(sock.into()), factory)
+    ) -> Connect<ToSock, AsProtocol> {
+        Connect::protocol(self, ToSock::new(sock), factory)
     }
 
     /// Connects to the Unix-domain socket at `path`, with a protocol of your own.
@@ -287,42 +214,139 @@ impl LoopHandle {
         &self,
         factory: impl FnOnce() -> P + 'static,
         path: impl Into<PathBuf>,
-    ) -> CreateConnection {
-        CreateConnection::to(self, Target::Path(path.into()), factory)
+    ) -> Connect<ToPath, AsProtocol> {
+        Connect::protocol(self, ToPath::new(path), factory)
     }
 }
 
-/// A connection to be made with a protocol: await it.
+/// A connection to be opened: set what is to be set, then await it.
 ///
-/// Made by [`LoopHandle::create_connection`] and its twins.
-#[must_use = "a connection is made only when it is awaited"]
-pub struct CreateConnection {
+/// Made by [`open_connection`], [`LoopHandle::create_connection`] and their twins. `To` is
+/// where it goes: [`ToHost`], [`ToPath`] or [`ToSock`]; `As` is what is made of it:
+/// [`AsStreams`] or [`AsProtocol`]. Each offers what makes sense with it.
+#[must_use = "a connection is opened only when it is awaited"]
+pub struct Connect<To, As> {
     handle: LoopHandle,
-    target: Target,
+    to: To,
+    made: As,
+}
+
+/// Connects to a host and a port.
+#[derive(Debug)]
+pub struct ToHost {
+    host: Host,
+    port: u16,
+}
+
+/// Connects to the path of a Unix-domain socket.
+#[derive(Debug)]
+pub struct ToPath {
+    path: PathBuf,
+}
+
+/// Takes over a socket that is connected.
+#[derive(Debug)]
+pub struct ToSock {
+    sock: OwnedFd,
+}
+
+/// Gives a reader and a writer.
+#[derive(Debug)]
+pub struct AsStreams {
+    limit: Option<usize>,
+}
+
+/// Gives a transport, with a protocol of your own.
+pub struct AsProtocol {
     factory: Box<dyn FnOnce() -> Box<dyn Protocol>>,
 }
 
-impl CreateConnection {
-    fn to<P: Protocol>(
+impl ToHost {
+    fn new(host: impl Into<Host>, port: u16) -> ToHost {
+        ToHost {
+            host: host.into(),
+            port,
+        }
+    }
+}
+
+impl ToPath {
+    fn new(path: impl Into<PathBuf>) -> ToPath {
+        ToPath { path: path.into() }
+    }
+}
+
+impl ToSock {
+    fn new(sock: impl Into<OwnedFd>) -> ToSock {
+        ToSock { sock: sock.into() }
+    }
+}
+
+impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
+    #[track_caller]
+    fn streams(to: To) -> Self {
+        Connect {
+            handle: running_loop(),
+            to,
+            made: AsStreams { limit: None },
+        }
+    }
+
+    /// Sets the reader's limit, in bytes: 64 KiB unless set.
+    ///
+    /// # asyncio
+    /// The argument `limit`.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.made.limit = Some(limit);
+        self
+    }
+
+    async fn open(self) -> io::Result<(StreamReader, StreamWriter)> {
+        // Before any I/O: a limit of zero is refused here.
+        let reader = match self.made.limit {
+            Some(limit) => StreamReader::with_limit(limit)?,
+            None => StreamReader::new(),
+        };
+        let socket = self.to.into().connect(&self.handle).await?;
+        let protocol = Box::new(StreamReaderProtocol::new(&reader));
+        let transport = make_transport(&self.handle, socket, protocol).await?;
+        let writer = StreamWriter::new(transport, &reader);
+        Ok((reader, writer))
+    }
+}
+
+impl<To: Into<Destination> + 'static> Connect<To, AsProtocol> {
+    fn protocol<P: Protocol>(
         handle: &LoopHandle,
-        target: Target,
+        to: To,
         factory: impl FnOnce() -> P + 'static,
-    ) -> CreateConnection {
-        CreateConnection {
+    ) -> Self {
+        Connect {
             handle: handle.clone(),
-            target,
-            factory: Box::new(move || Box::new(factory())),
+            to,
+            made: AsProtocol {
+                factory: Box::new(move || Box::new(factory())),
+            },
         }
     }
 
     async fn create(self) -> io::Result<Rc<dyn Transport>> {
-        let socket = self.target.connect(&self.handle).await?;
-        let protocol = (self.factory)();
+        let socket = self.to.into().connect(&self.handle).await?;
+        let protocol = (self.made.factory)();
         make_transport(&self.handle, socket, protocol).await
     }
 }
 
-impl IntoFuture for CreateConnection {
+impl<To: Into<Destination> + 'static> IntoFuture for Connect<To, AsStreams> {
+    type Output = io::Result<(StreamReader, StreamWriter)>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl<To: Into<Destination> + 'static> IntoFuture for Connect<To, AsProtocol> {
     type Output = io::Result<Rc<dyn Transport>>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
 
@@ -331,10 +355,61 @@ impl IntoFuture for CreateConnection {
     }
 }
 
-impl std::fmt::Debug for CreateConnection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CreateConnection")
-            .field("target", &self.target)
+impl<To: fmt::Debug, As: fmt::Debug> fmt::Debug for Connect<To, As> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("to", &self.to)
+            .field("made", &self.made)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for AsProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsProtocol").finish_non_exhaustive()
+    }
+}
+
+/// Where a connection goes.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Destination {
+    /// To a host and a port.
+    Host(ToHost),
+    /// To the path of a Unix-domain socket.
+    Path(ToPath),
+    /// Nowhere: it stands already.
+    Sock(ToSock),
+}
+
+impl From<ToHost> for Destination {
+    fn from(to: ToHost) -> Self {
+        Destination::Host(to)
+    }
+}
+
+impl From<ToPath> for Destination {
+    fn from(to: ToPath) -> Self {
+        Destination::Path(to)
+    }
+}
+
+impl From<ToSock> for Destination {
+    fn from(to: ToSock) -> Self {
+        Destination::Sock(to)
+    }
+}
+
+impl Destination {
+    /// Gives a connected socket that is in nobody else's hands.
+    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
+        match self {
+            Destination::Host(to) => {
+                let addresses = to.host.resolve_to_connect(handle, to.port).await?;
+                connect_tcp(handle, &addresses).await
+            }
+            Destination::Path(to) => connect_unix(&to.path).await,
+            Destination::Sock(to) => adopt_stream(to.sock),
+        }
     }
 }

@@ -25,13 +25,13 @@ mod listen; //  sockets that listen
 mod server; //  the server, and its connections
 
 pub use client::{
-    CreateConnection, OpenConnection, open_connection, open_connection_sock, open_unix_connection,
-    open_unix_connection_sock,
+    AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock, open_connection,
+    open_connection_sock, open_unix_connection, open_unix_connection_sock,
 };
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use server::Server;
 pub use serving::{
-    CreateServer, StartServer, start_server, start_server_sock, start_unix_server,
-    start_unix_server_sock,
+    OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler, start_server,
+    start_server_sock, start_unix_server, start_unix_server_sock,
 };

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::IntoFuture;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -13,11 +12,10 @@ use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::task::yield_now;
 
-use super::bind::{BoundSocket, UnboundSocket};
+use super::bind::{BoundSocket, bind_all};
 use super::connect::StreamKind;
 use super::handler::{ClientConnected, HandlerOutcome, client_connected};
 use super::host::Host;
-use super::listen::is_out_of_resources;
 use super::server::{ProtocolFactory, Server};
 
 /// How many connections may wait to be accepted, unless set.
@@ -113,12 +111,16 @@ const BACKLOG: i32 = 100;
 /// # }
 /// ```
 #[track_caller]
-pub fn start_server<F, R>(client_connected_cb: F, host: impl Into<Host>, port: u16) -> StartServer
+pub fn start_server<F, R>(
+    client_connected_cb: F,
+    host: impl Into<Host>,
+    port: u16,
+) -> Serve<OnHost, WithHandler>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
     R: HandlerOutcome,
 {
-    StartServer::on(Place::Host(host.into(), port), client_connected_cb)
+    Serve::streams(OnHost::new(host, port), client_connected_cb)
 }
 
 /// Does what [`start_server`] does, on a socket that is bound already.
@@ -134,12 +136,15 @@ where
 /// # asyncio
 /// `asyncio.start_server(client_connected_cb, sock=sock)`.
 #[track_caller]
-pub fn start_server_sock<F, R>(client_connected_cb: F, sock: impl Into<OwnedFd>) -> StartServer
+pub fn start_server_sock<F, R>(
+    client_connected_cb: F,
+    sock: impl Into<OwnedFd>,
+) -> Serve<OnSock, WithHandler>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
     R: HandlerOutcome,
 {
-    StartServer::on(Place::Sock(sock.into(), None), client_connected_cb)
+    Serve::streams(OnSock::new(sock, None), client_connected_cb)
 }
 
 /// Does what [`start_server`] does, on the Unix-domain socket at `path`.
@@ -156,12 +161,15 @@ where
 /// # asyncio
 /// `asyncio.start_unix_server(client_connected_cb, path)`.
 #[track_caller]
-pub fn start_unix_server<F, R>(client_connected_cb: F, path: impl Into<PathBuf>) -> StartServer
+pub fn start_unix_server<F, R>(
+    client_connected_cb: F,
+    path: impl Into<PathBuf>,
+) -> Serve<OnPath, WithHandler>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
     R: HandlerOutcome,
 {
-    StartServer::on(Place::Path(path.into()), client_connected_cb)
+    Serve::streams(OnPath::new(path), client_connected_cb)
 }
 
 /// Does what [`start_unix_server`] does, on a socket that is bound already.
@@ -175,163 +183,16 @@ where
 /// # asyncio
 /// `asyncio.start_unix_server(client_connected_cb, sock=sock)`.
 #[track_caller]
-pub fn start_unix_server_sock<F, R>(client_connected_cb: F, sock: impl Into<OwnedFd>) -> StartServer
+pub fn start_unix_server_sock<F, R>(
+    client_connected_cb: F,
+    sock: impl Into<OwnedFd>,
+) -> Serve<OnSock, WithHandler>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
     R: HandlerOutcome,
 {
-    let place = Place::Sock(sock.into(), Some(StreamKind::Unix));
-    StartServer::on(place, client_connected_cb)
-}
-
-/// Where to serve.
-#[derive(Debug)]
-enum Place {
-    Host(Host, u16),
-    Path(PathBuf),
-    Sock(OwnedFd, Option<StreamKind>),
-}
-
-impl Place {
-    async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
-        match self {
-            Place::Host(host, port) => {
-                let addresses = host.resolve_to_bind(handle, port).await?;
-                bind_all(&addresses)
-            }
-            Place::Path(path) => Ok(vec![BoundSocket::bind_unix(&path)?]),
-            Place::Sock(fd, kind) => Ok(vec![BoundSocket::adopt(fd, kind)?]),
-        }
-    }
-}
-
-/// Binds to each address that this machine has. Fails as a whole: what was bound before
-/// is closed.
-fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<BoundSocket>> {
-    let mut bound = Vec::new();
-    for &address in addresses {
-        let socket = match UnboundSocket::new(address) {
-            Ok(socket) => socket,
-            Err(error) if is_out_of_resources(&error) => return Err(error),
-            Err(error) => {
-                log::debug!("this machine has no sockets for {address}: {error}");
-                continue;
-            }
-        };
-        match socket.bind(address) {
-            Ok(socket) => bound.push(socket),
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
-                log::debug!("{address} is passed over: {error}");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if bound.is_empty() {
-        return Err(io::Error::new(
-            io::ErrorKind::AddrNotAvailable,
-            format!("could not bind on any address out of {addresses:?}"),
-        ));
-    }
-    Ok(bound)
-}
-
-async fn start(
-    handle: &LoopHandle,
-    place: Place,
-    backlog: i32,
-    factory: ProtocolFactory,
-) -> io::Result<Server> {
-    let bound = place.bind(handle).await?;
-    let server = Server::new(handle, bound, backlog, factory);
-    server.core().start_serving()?;
-    yield_now().await;
-    Ok(server)
-}
-
-/// A stream server to be started: set what is to be set, then await it.
-///
-/// Made by [`start_server`] and its twins.
-#[must_use = "a server is started only when it is awaited"]
-pub struct StartServer {
-    handle: LoopHandle,
-    place: Place,
-    client_connected: ClientConnected,
-    limit: Option<usize>,
-    backlog: i32,
-}
-
-impl StartServer {
-    #[track_caller]
-    fn on<F, R>(place: Place, handler: F) -> StartServer
-    where
-        F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
-        R: HandlerOutcome,
-    {
-        StartServer {
-            handle: running_loop(),
-            place,
-            client_connected: client_connected(handler),
-            limit: None,
-            backlog: BACKLOG,
-        }
-    }
-
-    /// Sets the readers' limit, in bytes: 64 KiB unless set.
-    ///
-    /// # asyncio
-    /// The argument `limit`.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    /// Sets how many connections may wait to be accepted: 100 unless set. Less than one
-    /// counts as one.
-    ///
-    /// # asyncio
-    /// The argument `backlog`.
-    pub fn backlog(mut self, backlog: i32) -> Self {
-        self.backlog = backlog.max(1);
-        self
-    }
-
-    async fn start(self) -> io::Result<Server> {
-        // D10: a limit of zero is refused here, not with each connection.
-        let limit = match self.limit {
-            Some(limit) => StreamReader::with_limit(limit)?.limit(),
-            None => StreamReader::new().limit(),
-        };
-        let client_connected = self.client_connected;
-        let factory = move || -> Box<dyn Protocol> {
-            let reader =
-                StreamReader::with_limit(limit).expect("this limit has made a reader before");
-            let client_connected = client_connected.clone();
-            Box::new(StreamReaderProtocol::with_callback(
-                reader,
-                move |reader, writer| client_connected(reader, writer),
-            ))
-        };
-        start(&self.handle, self.place, self.backlog, Box::new(factory)).await
-    }
-}
-
-impl IntoFuture for StartServer {
-    type Output = io::Result<Server>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.start())
-    }
-}
-
-impl fmt::Debug for StartServer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StartServer")
-            .field("place", &self.place)
-            .field("limit", &self.limit)
-            .field("backlog", &self.backlog)
-            .finish_non_exhaustive()
-    }
+    let on = OnSock::new(sock, Some(StreamKind::Unix));
+    Serve::streams(on, client_connected_cb)
 }
 
 impl LoopHandle {
@@ -349,8 +210,8 @@ impl LoopHandle {
         factory: impl FnMut() -> P + 'static,
         host: impl Into<Host>,
         port: u16,
-    ) -> CreateServer {
-        CreateServer::on(self, Place::Host(host.into(), port), factory)
+    ) -> Serve<OnHost, WithFactory> {
+        Serve::protocols(self, OnHost::new(host, port), factory)
     }
 
     /// Serves on a socket that is bound already, with protocols of your own.
@@ -364,8 +225,8 @@ impl LoopHandle {
         &self,
         factory: impl FnMut() -> P + 'static,
         sock: impl Into<OwnedFd>,
-    ) -> CreateServer {
-        CreateServer::on(self, Place::Sock(sock.into(), None), factory)
+    ) -> Serve<OnSock, WithFactory> {
+        Serve::protocols(self, OnSock::new(sock, None), factory)
     }
 
     /// Serves on the Unix-domain socket at `path`, with protocols of your own.
@@ -379,36 +240,81 @@ impl LoopHandle {
         &self,
         factory: impl FnMut() -> P + 'static,
         path: impl Into<PathBuf>,
-    ) -> CreateServer {
-        CreateServer::on(self, Place::Path(path.into()), factory)
+    ) -> Serve<OnPath, WithFactory> {
+        Serve::protocols(self, OnPath::new(path), factory)
     }
 }
 
-/// A server of protocols to be started: set what is to be set, then await it.
+/// A server to be started: set what is to be set, then await it.
 ///
-/// Made by [`LoopHandle::create_server`] and its twins.
+/// Made by [`start_server`], [`LoopHandle::create_server`] and their twins. `On` is where it
+/// serves: [`OnHost`], [`OnPath`] or [`OnSock`]; `With` is what serves: [`WithHandler`] or
+/// [`WithFactory`]. Each offers what makes sense with it.
 #[must_use = "a server is started only when it is awaited"]
-pub struct CreateServer {
+pub struct Serve<On, With> {
     handle: LoopHandle,
-    place: Place,
-    factory: ProtocolFactory,
+    on: On,
+    with: With,
     backlog: i32,
 }
 
-impl CreateServer {
-    fn on<P: Protocol>(
-        handle: &LoopHandle,
-        place: Place,
-        mut factory: impl FnMut() -> P + 'static,
-    ) -> CreateServer {
-        CreateServer {
-            handle: handle.clone(),
-            place,
-            factory: Box::new(move || Box::new(factory())),
-            backlog: BACKLOG,
+/// Serves on a host and a port.
+#[derive(Debug)]
+pub struct OnHost {
+    host: Host,
+    port: u16,
+}
+
+/// Serves on the path of a Unix-domain socket.
+#[derive(Debug)]
+pub struct OnPath {
+    path: PathBuf,
+}
+
+/// Serves on a socket that is bound.
+#[derive(Debug)]
+pub struct OnSock {
+    sock: OwnedFd,
+    /// The only kind that will do, if there is one.
+    wanted: Option<StreamKind>,
+}
+
+/// Serves by a handler, which gets a reader and a writer for each client.
+pub struct WithHandler {
+    client_connected: ClientConnected,
+    limit: Option<usize>,
+}
+
+/// Serves by protocols of your own.
+pub struct WithFactory {
+    factory: ProtocolFactory,
+}
+
+impl OnHost {
+    fn new(host: impl Into<Host>, port: u16) -> OnHost {
+        OnHost {
+            host: host.into(),
+            port,
         }
     }
+}
 
+impl OnPath {
+    fn new(path: impl Into<PathBuf>) -> OnPath {
+        OnPath { path: path.into() }
+    }
+}
+
+impl OnSock {
+    fn new(sock: impl Into<OwnedFd>, wanted: Option<StreamKind>) -> OnSock {
+        OnSock {
+            sock: sock.into(),
+            wanted,
+        }
+    }
+}
+
+impl<On: Into<Place> + 'static, With> Serve<On, With> {
     /// Sets how many connections may wait to be accepted: 100 unless set. Less than one
     /// counts as one.
     ///
@@ -420,20 +326,181 @@ impl CreateServer {
     }
 }
 
-impl IntoFuture for CreateServer {
+impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
+    #[track_caller]
+    fn streams<F, R>(on: On, handler: F) -> Self
+    where
+        F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
+        R: HandlerOutcome,
+    {
+        Serve {
+            handle: running_loop(),
+            on,
+            with: WithHandler {
+                client_connected: client_connected(handler),
+                limit: None,
+            },
+            backlog: BACKLOG,
+        }
+    }
+
+    /// Sets the readers' limit, in bytes: 64 KiB unless set.
+    ///
+    /// # asyncio
+    /// The argument `limit`.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.with.limit = Some(limit);
+        self
+    }
+
+    async fn start(self) -> io::Result<Server> {
+        // Before any I/O: a limit of zero is refused here.
+        let factory = self.with.factory()?;
+        start(&self.handle, self.on.into(), self.backlog, factory).await
+    }
+}
+
+impl WithHandler {
+    fn factory(self) -> io::Result<ProtocolFactory> {
+        // D10: a limit of zero is refused here, not with each connection.
+        let limit = match self.limit {
+            Some(limit) => StreamReader::with_limit(limit)?.limit(),
+            None => StreamReader::new().limit(),
+        };
+        let client_connected = self.client_connected;
+        Ok(Box::new(move || {
+            let reader =
+                StreamReader::with_limit(limit).expect("this limit has made a reader before");
+            let client_connected = client_connected.clone();
+            Box::new(StreamReaderProtocol::with_callback(
+                reader,
+                move |reader, writer| client_connected(reader, writer),
+            ))
+        }))
+    }
+}
+
+impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
+    fn protocols<P: Protocol>(
+        handle: &LoopHandle,
+        on: On,
+        mut factory: impl FnMut() -> P + 'static,
+    ) -> Self {
+        Serve {
+            handle: handle.clone(),
+            on,
+            with: WithFactory {
+                factory: Box::new(move || Box::new(factory())),
+            },
+            backlog: BACKLOG,
+        }
+    }
+
+    async fn start(self) -> io::Result<Server> {
+        start(
+            &self.handle,
+            self.on.into(),
+            self.backlog,
+            self.with.factory,
+        )
+        .await
+    }
+}
+
+impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithHandler> {
     type Output = io::Result<Server>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move { start(&self.handle, self.place, self.backlog, self.factory).await })
+        Box::pin(self.start())
     }
 }
 
-impl fmt::Debug for CreateServer {
+impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithFactory> {
+    type Output = io::Result<Server>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+async fn start(
+    handle: &LoopHandle,
+    place: Place,
+    backlog: i32,
+    factory: ProtocolFactory,
+) -> io::Result<Server> {
+    let bound = place.bind(handle).await?;
+    let server = Server::new(handle, bound, backlog, factory);
+    server.core().start_serving()?;
+    yield_now().await;
+    Ok(server)
+}
+
+impl<On: fmt::Debug, With: fmt::Debug> fmt::Debug for Serve<On, With> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CreateServer")
-            .field("place", &self.place)
+        f.debug_struct("Serve")
+            .field("on", &self.on)
+            .field("with", &self.with)
             .field("backlog", &self.backlog)
             .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WithHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithHandler")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WithFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithFactory").finish_non_exhaustive()
+    }
+}
+
+/// Where a server serves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Place {
+    /// On a host and a port.
+    Host(OnHost),
+    /// On the path of a Unix-domain socket.
+    Path(OnPath),
+    /// On a socket that is bound already.
+    Sock(OnSock),
+}
+
+impl From<OnHost> for Place {
+    fn from(on: OnHost) -> Self {
+        Place::Host(on)
+    }
+}
+
+impl From<OnPath> for Place {
+    fn from(on: OnPath) -> Self {
+        Place::Path(on)
+    }
+}
+
+impl From<OnSock> for Place {
+    fn from(on: OnSock) -> Self {
+        Place::Sock(on)
+    }
+}
+
+impl Place {
+    async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
+        match self {
+            Place::Host(on) => {
+                let addresses = on.host.resolve_to_bind(handle, on.port).await?;
+                bind_all(&addresses)
+            }
+            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path)?]),
+            Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted)?]),
+        }
     }
 }
