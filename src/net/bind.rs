@@ -1,22 +1,21 @@
-//! Binding: sockets with an address that do not listen yet, and the files of some.
+//! Binding: sockets with an address that do not listen yet.
 //!
 //! ```text
 //!   UnboundSocket ─bind─► BoundSocket ─► Listener (listen.rs)
-//!                             └─ SocketFile: the path of a Unix-domain socket
+//!                             └─ SocketFile (unix.rs): the path of a Unix-domain socket
 //! ```
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, SockRef};
 
 use crate::contract::Address;
 
-use super::connect::{StreamKind, describe, new_socket, unix_sock_addr};
+use super::connect::{StreamKind, describe, new_socket};
 use super::listen::is_out_of_resources;
+use super::unix::SocketFile;
 
 /// Binds to each address that this machine has. Fails as a whole: what was bound before
 /// is closed.
@@ -58,15 +57,6 @@ pub(super) struct BoundSocket {
     pub(super) file: Option<SocketFile>,
 }
 
-/// The file of a Unix-domain socket, and which one it was. Dropping it removes the file,
-/// unless that is gone or another server's by then.
-#[derive(Debug)]
-pub(super) struct SocketFile {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
-
 /// A socket for a family that this machine has.
 struct UnboundSocket(socket2::Socket);
 
@@ -102,27 +92,6 @@ impl UnboundSocket {
 }
 
 impl BoundSocket {
-    /// Binds to a path, after removing a socket that an earlier server left there.
-    pub(super) fn bind_unix(path: &Path) -> io::Result<BoundSocket> {
-        let address = unix_sock_addr(path)?;
-        let is_file = address.as_pathname().is_some();
-        if is_file {
-            remove_stale(path);
-        }
-        let socket = new_socket(Domain::UNIX)?;
-        socket.bind(&address).map_err(|error| {
-            let text = match error.kind() {
-                io::ErrorKind::AddrInUse => {
-                    format!("Address {} is already in use", path.display())
-                }
-                _ => format!("cannot bind to {}: {error}", path.display()),
-            };
-            io::Error::new(error.kind(), text)
-        })?;
-        let file = is_file.then(|| SocketFile::of(path)).flatten();
-        BoundSocket::with_address(socket, StreamKind::Unix, file)
-    }
-
     /// Takes over a socket that somebody else bound.
     pub(super) fn adopt(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<BoundSocket> {
         let kind = StreamKind::of(&fd)?;
@@ -139,7 +108,7 @@ impl BoundSocket {
         BoundSocket::with_address(fd.into(), kind, None)
     }
 
-    fn with_address(
+    pub(super) fn with_address(
         socket: socket2::Socket,
         kind: StreamKind,
         file: Option<SocketFile>,
@@ -163,52 +132,5 @@ fn unnamed_or_abstract(address: &SockAddr) -> Address {
     match address.as_abstract_namespace() {
         Some(name) => Address::UnixAbstract(name.to_owned()),
         None => Address::Unnamed,
-    }
-}
-
-/// Removes a socket that an earlier server left. What is no socket stays, and binding fails.
-fn remove_stale(path: &Path) {
-    let removed = match std::fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = removed {
-        if error.kind() != io::ErrorKind::NotFound {
-            log::error!(
-                "Unable to check or remove stale UNIX socket {}: {error}",
-                path.display()
-            );
-        }
-    }
-}
-
-impl SocketFile {
-    fn of(path: &Path) -> Option<SocketFile> {
-        let metadata = std::fs::symlink_metadata(path).ok()?;
-        Some(SocketFile {
-            path: path.to_owned(),
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })
-    }
-
-    fn is_still_there(&self) -> bool {
-        std::fs::symlink_metadata(&self.path)
-            .is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        if !self.is_still_there() {
-            return;
-        }
-        if let Err(error) = std::fs::remove_file(&self.path) {
-            log::error!(
-                "Unable to clean up listening UNIX socket {}: {error}",
-                self.path.display()
-            );
-        }
     }
 }

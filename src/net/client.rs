@@ -13,8 +13,9 @@ use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::transports::Socket;
 
-use super::connect::{adopt_stream, connect_tcp, connect_unix, make_transport};
+use super::connect::{adopt_stream, connect_tcp, make_transport};
 use super::host::Host;
+use super::unix::connect_unix;
 
 /// Connects to `host` and `port`, and gives a reader and a writer.
 ///

@@ -10,28 +10,20 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
-use socket2::{Domain, SockAddr, SockRef, Type};
+use socket2::{Domain, SockRef, Type};
 
 use crate::contract::{Protocol, Transport};
 use crate::error::Cancelled;
 use crate::event_loop::LoopHandle;
 use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
-use crate::time::sleep;
 use crate::transports::{Opening, Socket, StreamTransport};
 use crate::waiters::WaiterCell;
-
-/// The first pause before a Unix-domain connect is tried again whose peer's backlog is
-/// full; it doubles up to [`LONGEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(1);
-const LONGEST_RETRY: Duration = Duration::from_millis(100);
 
 /// Connects to the first address that accepts, in their order.
 pub(super) async fn connect_tcp(
@@ -53,43 +45,6 @@ async fn attempt(handle: &LoopHandle, address: SocketAddr) -> io::Result<TcpStre
     let mut stream = TcpStream::connect(address)?;
     Connecting::new(handle, &mut stream)?.outcome().await?;
     Ok(stream)
-}
-
-/// Connects to a Unix-domain socket.
-pub(super) async fn connect_unix(path: &Path) -> io::Result<Socket> {
-    let address = unix_sock_addr(path)?;
-    let socket = new_socket(Domain::UNIX)?;
-    let mut pause = FIRST_RETRY;
-    loop {
-        match socket.connect(&address) {
-            Ok(()) => return Ok(Socket::Unix(UnixStream::from_std(socket.into()))),
-            // The peer's backlog is full. No event will tell when it no longer is.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_RETRY);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => {
-                return Err(io::Error::new(
-                    error.kind(),
-                    ConnectError {
-                        address: path.display().to_string(),
-                        error,
-                    },
-                ));
-            }
-        }
-    }
-}
-
-/// The address of a Unix-domain socket; a leading NUL byte means Linux's abstract names.
-pub(super) fn unix_sock_addr(path: &Path) -> io::Result<SockAddr> {
-    SockAddr::unix(path).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("{} is no path for a Unix socket: {error}", path.display()),
-        )
-    })
 }
 
 /// Makes a stream socket that does not block and is not inherited by child processes.
@@ -267,9 +222,9 @@ impl EventSource for ConnectWatch {
 }
 
 /// Why an attempt failed, and to what address it was.
-struct ConnectError {
-    address: String,
-    error: io::Error,
+pub(super) struct ConnectError {
+    pub(super) address: String,
+    pub(super) error: io::Error,
 }
 
 impl ConnectError {

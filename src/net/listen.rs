@@ -19,9 +19,10 @@ use crate::event_loop::TimerHandle;
 use crate::reactor::{Direction, EventSource, SourceId};
 use crate::transports::{Socket, unix_address};
 
-use super::bind::{BoundSocket, SocketFile};
+use super::bind::BoundSocket;
 use super::connect::StreamKind;
 use super::server::ServerCore;
+use super::unix::SocketFile;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);

@@ -20,7 +20,8 @@ mod client; //  open_connection, create_connection
 mod connect; // a socket, and the wait until it is connected
 mod serving; // start_server, create_server
 mod handler; // what is called for each client
-mod bind; //    sockets that have an address, and their files
+mod bind; //    sockets that have an address
+mod unix; //    Unix-domain sockets, and their files
 mod listen; //  sockets that listen
 mod server; //  the server, and its connections
 
