@@ -19,6 +19,7 @@ mod host; //    a name or an address, before it is resolved
 mod client; //  open_connection, create_connection
 mod connect; // a socket, and the wait until it is connected
 mod serving; // start_server, create_server
+mod serve; //   what they return, to be set and awaited
 mod handler; // what is called for each client
 mod bind; //    sockets that have an address
 mod unix; //    Unix-domain sockets, and their files
@@ -31,8 +32,6 @@ pub use client::{
 };
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
+pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;
-pub use serving::{
-    OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler, start_server,
-    start_server_sock, start_unix_server, start_unix_server_sock,
-};
+pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};

@@ -1,0 +1,287 @@
+//! The server's builder: what is to be set before a server starts.
+//!
+//! ```text
+//!   start_server(…) ─► Serve<On, With> ─.backlog(n)… .await─► bind ─► Server
+//!                       On: host, path or socket    With: a handler or a factory
+//! ```
+
+use std::fmt;
+use std::future::IntoFuture;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use crate::contract::Protocol;
+use crate::event_loop::{LoopHandle, running_loop};
+use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
+use crate::task::yield_now;
+
+use super::bind::{BoundSocket, bind_all};
+use super::connect::StreamKind;
+use super::handler::{ClientConnected, HandlerOutcome, client_connected};
+use super::host::Host;
+use super::server::{ProtocolFactory, Server};
+
+/// How many connections may wait to be accepted, unless set.
+const BACKLOG: i32 = 100;
+
+/// A server to be started: set what is to be set, then await it.
+///
+/// Made by [`start_server`](crate::start_server), [`LoopHandle::create_server`] and their twins. `On` is where it
+/// serves: [`OnHost`], [`OnPath`] or [`OnSock`]; `With` is what serves: [`WithHandler`] or
+/// [`WithFactory`]. Each offers what makes sense with it.
+#[must_use = "a server is started only when it is awaited"]
+pub struct Serve<On, With> {
+    handle: LoopHandle,
+    on: On,
+    with: With,
+    backlog: i32,
+}
+
+/// Serves on a host and a port.
+#[derive(Debug)]
+pub struct OnHost {
+    host: Host,
+    port: u16,
+}
+
+/// Serves on the path of a Unix-domain socket.
+#[derive(Debug)]
+pub struct OnPath {
+    path: PathBuf,
+}
+
+/// Serves on a socket that is bound.
+#[derive(Debug)]
+pub struct OnSock {
+    sock: OwnedFd,
+    /// The only kind that will do, if there is one.
+    wanted: Option<StreamKind>,
+}
+
+/// Serves by a handler, which gets a reader and a writer for each client.
+pub struct WithHandler {
+    client_connected: ClientConnected,
+    limit: Option<usize>,
+}
+
+/// Serves by protocols of your own.
+pub struct WithFactory {
+    factory: ProtocolFactory,
+}
+
+impl OnHost {
+    pub(super) fn new(host: impl Into<Host>, port: u16) -> OnHost {
+        OnHost {
+            host: host.into(),
+            port,
+        }
+    }
+}
+
+impl OnPath {
+    pub(super) fn new(path: impl Into<PathBuf>) -> OnPath {
+        OnPath { path: path.into() }
+    }
+}
+
+impl OnSock {
+    pub(super) fn new(sock: impl Into<OwnedFd>, wanted: Option<StreamKind>) -> OnSock {
+        OnSock {
+            sock: sock.into(),
+            wanted,
+        }
+    }
+}
+
+impl<On: Into<Place> + 'static, With> Serve<On, With> {
+    /// Sets how many connections may wait to be accepted: 100 unless set. Less than one
+    /// counts as one.
+    ///
+    /// # asyncio
+    /// The argument `backlog`.
+    pub fn backlog(mut self, backlog: i32) -> Self {
+        self.backlog = backlog.max(1);
+        self
+    }
+}
+
+impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
+    #[track_caller]
+    pub(super) fn streams<F, R>(on: On, handler: F) -> Self
+    where
+        F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
+        R: HandlerOutcome,
+    {
+        Serve {
+            handle: running_loop(),
+            on,
+            with: WithHandler {
+                client_connected: client_connected(handler),
+                limit: None,
+            },
+            backlog: BACKLOG,
+        }
+    }
+
+    /// Sets the readers' limit, in bytes: 64 KiB unless set.
+    ///
+    /// # asyncio
+    /// The argument `limit`.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.with.limit = Some(limit);
+        self
+    }
+
+    async fn start(self) -> io::Result<Server> {
+        // Before any I/O: a limit of zero is refused here.
+        let factory = self.with.factory()?;
+        start(&self.handle, self.on.into(), self.backlog, factory).await
+    }
+}
+
+impl WithHandler {
+    fn factory(self) -> io::Result<ProtocolFactory> {
+        // D10: a limit of zero is refused here, not with each connection.
+        let limit = match self.limit {
+            Some(limit) => StreamReader::with_limit(limit)?.limit(),
+            None => StreamReader::new().limit(),
+        };
+        let client_connected = self.client_connected;
+        Ok(Box::new(move || {
+            let reader =
+                StreamReader::with_limit(limit).expect("this limit has made a reader before");
+            let client_connected = client_connected.clone();
+            Box::new(StreamReaderProtocol::with_callback(
+                reader,
+                move |reader, writer| client_connected(reader, writer),
+            ))
+        }))
+    }
+}
+
+impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
+    pub(super) fn protocols<P: Protocol>(
+        handle: &LoopHandle,
+        on: On,
+        mut factory: impl FnMut() -> P + 'static,
+    ) -> Self {
+        Serve {
+            handle: handle.clone(),
+            on,
+            with: WithFactory {
+                factory: Box::new(move || Box::new(factory())),
+            },
+            backlog: BACKLOG,
+        }
+    }
+
+    async fn start(self) -> io::Result<Server> {
+        start(
+            &self.handle,
+            self.on.into(),
+            self.backlog,
+            self.with.factory,
+        )
+        .await
+    }
+}
+
+impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithHandler> {
+    type Output = io::Result<Server>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithFactory> {
+    type Output = io::Result<Server>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.start())
+    }
+}
+
+async fn start(
+    handle: &LoopHandle,
+    place: Place,
+    backlog: i32,
+    factory: ProtocolFactory,
+) -> io::Result<Server> {
+    let bound = place.bind(handle).await?;
+    let server = Server::new(handle, bound, backlog, factory);
+    server.core().start_serving()?;
+    yield_now().await;
+    Ok(server)
+}
+
+impl<On: fmt::Debug, With: fmt::Debug> fmt::Debug for Serve<On, With> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("on", &self.on)
+            .field("with", &self.with)
+            .field("backlog", &self.backlog)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WithHandler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithHandler")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WithFactory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithFactory").finish_non_exhaustive()
+    }
+}
+
+/// Where a server serves.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Place {
+    /// On a host and a port.
+    Host(OnHost),
+    /// On the path of a Unix-domain socket.
+    Path(OnPath),
+    /// On a socket that is bound already.
+    Sock(OnSock),
+}
+
+impl From<OnHost> for Place {
+    fn from(on: OnHost) -> Self {
+        Place::Host(on)
+    }
+}
+
+impl From<OnPath> for Place {
+    fn from(on: OnPath) -> Self {
+        Place::Path(on)
+    }
+}
+
+impl From<OnSock> for Place {
+    fn from(on: OnSock) -> Self {
+        Place::Sock(on)
+    }
+}
+
+impl Place {
+    async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
+        match self {
+            Place::Host(on) => {
+                let addresses = on.host.resolve_to_bind(handle, on.port).await?;
+                bind_all(&addresses)
+            }
+            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path)?]),
+            Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted)?]),
+        }
+    }
+}
