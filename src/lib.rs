@@ -12,6 +12,7 @@ compile_error!(
 // Layer 0: the ground.
 mod clock; //       what time it is, really or virtually
 mod error; //       what can go wrong, as values
+mod address; //     where an end of a connection is
 mod buffer; //      bytes that came or go
 mod waiters; //     who sleeps on what
 // Layer 1

@@ -19,7 +19,11 @@ use std::str::Chars;
 
 /// The layer table, lowest first. `height` decides, `name` is for people.
 const LAYERS: &[Layer] = &[
-    layer(0, "0 ground", &["clock", "error", "buffer", "waiters"]),
+    layer(
+        0,
+        "0 ground",
+        &["clock", "error", "address", "buffer", "waiters"],
+    ),
     layer(1, "1 reactor", &["reactor"]),
     layer(2, "2 executor", &["executor"]),
     layer(3, "3 event loop", &["event_loop"]),

@@ -24,8 +24,7 @@ mod transport; //  what a protocol asks of a connection
 mod protocol; //   who is told what happens on it
 mod extra_info; // what else there is to know of it
 
-pub use extra_info::{
-    Address, ExtraInfoKey, ExtraInfoRequest, PeerName, SockName, Socket, SocketInfo,
-};
+pub use crate::address::Address;
+pub use extra_info::{ExtraInfoKey, ExtraInfoRequest, PeerName, SockName, Socket, SocketInfo};
 pub use protocol::{AfterEof, BufferedProtocol, Protocol, ReadInto};
 pub use transport::{Transport, WriteLimitsError, WritePolicy};

@@ -13,11 +13,11 @@ use std::time::Duration;
 use mio::Interest;
 use mio::net::{TcpListener, UnixListener};
 
-use crate::contract::Address;
+use crate::address::{Address, unix_address};
 use crate::error::ExceptionContext;
 use crate::event_loop::TimerHandle;
 use crate::reactor::{Direction, EventSource, SourceId};
-use crate::transports::{Socket, unix_address};
+use crate::transports::Socket;
 
 use super::bind::BoundSocket;
 use super::connect::StreamKind;

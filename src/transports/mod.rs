@@ -29,5 +29,5 @@ mod memory; //           two transports that are each other's peer
 pub use memory::memory_transport_pair;
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
-pub(crate) use socket::{Socket, unix_address};
+pub(crate) use socket::Socket;
 pub(crate) use stream_transport::{Opening, StreamTransport};

@@ -18,7 +18,7 @@ use std::rc::Rc;
 use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 
-use crate::contract::Address;
+use crate::address::{Address, unix_address};
 use crate::event_loop::LoopCore;
 use crate::reactor::{EventSource, SourceId};
 
@@ -161,19 +161,4 @@ impl fmt::Debug for Socket {
             Socket::Hollow => "closed",
         })
     }
-}
-
-/// Turns the standard library's address of a Unix-domain socket into ours.
-pub(crate) fn unix_address(address: &std::os::unix::net::SocketAddr) -> Address {
-    if let Some(path) = address.as_pathname() {
-        return Address::Unix(path.to_owned());
-    }
-    #[cfg(target_os = "linux")]
-    {
-        use std::os::linux::net::SocketAddrExt;
-        if let Some(name) = address.as_abstract_name() {
-            return Address::UnixAbstract(name.to_owned());
-        }
-    }
-    Address::Unnamed
 }
