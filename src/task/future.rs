@@ -1,120 +1,18 @@
-//! Tasks and futures, as coroutines use them.
-//!
-//! Layer 4a. Above: transports and streams. Below: the event loop.
+//! The future that is completed by hand, and the promise that completes it.
 //!
 //! ```text
-//!   create_task(future) ──► Task ──await──► its result
 //!   create_future() ──► Promise ──set_result──► Future ──await──► the value
 //! ```
-//!
-//! Always true: completing a future wakes its task through the ready queue, never at once.
-//!
-//! asyncio: `create_task`, `sleep(0)`, `loop.create_future`.
 
 use std::cell::Cell;
 use std::fmt;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::error::Cancelled;
-use crate::event_loop::{LoopHandle, running_loop};
-use crate::executor::{Task, TaskRef, has_budget};
+use crate::event_loop::LoopHandle;
 use crate::waiters::WaiterCell;
-
-/// Runs a future as a task on the running loop; its first step comes in the next turn.
-///
-/// The task runs on if what this returns is dropped. Its result is dropped with it then,
-/// *also an `Err`, silently*: have it handled within the task, or await the task somewhere.
-/// Only a panic that nobody awaits is reported.
-///
-/// # Panics
-/// With `no running event loop` outside of callbacks and tasks.
-///
-/// # asyncio
-/// `asyncio.create_task`, which reports "Task exception was never retrieved" for errors
-/// too: there, each error is an exception; here, an `Err` is a value like others.
-///
-/// # Examples
-/// ```
-/// use std::io;
-/// use millstream::{create_task, run, yield_now};
-///
-/// # fn main() -> io::Result<()> {
-/// run(async {
-///     let other = create_task(async {
-///         yield_now().await;
-///         "done"
-///     });
-///     assert!(!other.done());
-///     assert_eq!(other.await?, "done");
-///     io::Result::Ok(())
-/// })
-/// # }
-/// ```
-#[track_caller]
-pub fn create_task<F>(future: F) -> Task<F::Output>
-where
-    F: std::future::Future + 'static,
-    F::Output: 'static,
-{
-    running_loop().create_task(future)
-}
-
-/// Returns the task whose step runs; `None` in a callback.
-///
-/// # Panics
-/// With `no running event loop` outside of callbacks and tasks.
-///
-/// # asyncio
-/// `asyncio.current_task`.
-#[must_use]
-#[track_caller]
-pub fn current_task() -> Option<TaskRef> {
-    running_loop().current_task()
-}
-
-/// Returns the running loop's tasks that have not ended, the oldest first.
-///
-/// # Panics
-/// With `no running event loop` outside of callbacks and tasks.
-///
-/// # asyncio
-/// `asyncio.all_tasks`.
-#[must_use]
-#[track_caller]
-pub fn all_tasks() -> Vec<TaskRef> {
-    running_loop().all_tasks()
-}
-
-/// Lets the others have a turn: suspends for exactly one.
-///
-/// # Cancel safety
-/// Cancel safe: it holds nothing.
-///
-/// # asyncio
-/// `asyncio.sleep(0)`.
-pub async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// D4: lets the others have a turn if this step completed too much without waiting.
-///
-/// What completes I/O awaits this first.
-pub(crate) async fn spend_budget() {
-    if !has_budget() {
-        yield_now().await;
-    }
-}
 
 /// Makes a future of the running loop's, and the promise that completes it.
 ///
