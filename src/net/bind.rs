@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, SockRef};
 
 use crate::contract::Address;
 
-use super::connect::{StreamKind, describe, new_socket};
+use super::connect::{StreamKind, new_socket};
 use super::listen::is_out_of_resources;
 use super::unix::SocketFile;
 
@@ -94,16 +94,7 @@ impl UnboundSocket {
 impl BoundSocket {
     /// Takes over a socket that somebody else bound.
     pub(super) fn adopt(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<BoundSocket> {
-        let kind = StreamKind::of(&fd)?;
-        if wanted.is_some_and(|wanted| wanted != kind) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "A UNIX Domain Stream Socket was expected, got {}",
-                    describe(&fd)
-                ),
-            ));
-        }
+        let kind = StreamKind::of(&fd, wanted)?;
         SockRef::from(&fd).set_nonblocking(true)?;
         BoundSocket::with_address(fd.into(), kind, None)
     }

@@ -13,7 +13,7 @@ use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::transports::Socket;
 
-use super::connect::{adopt_stream, connect_tcp, make_transport};
+use super::connect::{StreamKind, adopt_stream, connect_tcp, make_transport};
 use super::host::Host;
 use super::unix::connect_unix;
 
@@ -88,13 +88,20 @@ pub fn open_connection(host: impl Into<Host>, port: u16) -> Connect<ToHost, AsSt
 /// ```
 #[track_caller]
 pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> Connect<ToSock, AsStreams> {
-    Connect::streams(ToSock::new(sock))
+    Connect::streams(ToSock::new(sock, None))
 }
 
 /// Connects to the Unix-domain socket at `path`, and gives a reader and a writer.
 ///
+/// On Linux a path that begins with a NUL byte is a name in the abstract namespace. A
+/// server whose backlog is full, which Linux tells by an error, is tried again until it has
+/// room.
+///
 /// # Errors
-/// What connecting fails with; a limit of zero.
+/// What connecting fails with: `NotFound` if there is no file, `ConnectionRefused` if nobody
+/// listens. `InvalidInput` for an empty path, one that is too long (some hundred bytes fit)
+/// or contains a NUL byte elsewhere, and a limit of zero; `Unsupported` for an abstract name
+/// where there are none.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
@@ -103,7 +110,8 @@ pub fn open_connection_sock(sock: impl Into<OwnedFd>) -> Connect<ToSock, AsStrea
 /// With `no running event loop` when called outside of callbacks and tasks.
 ///
 /// # asyncio
-/// `asyncio.open_unix_connection(path)`.
+/// `asyncio.open_unix_connection(path)`, which takes a full backlog for a connection that
+/// is under way.
 ///
 /// # Examples
 /// ```no_run
@@ -127,7 +135,7 @@ pub fn open_unix_connection(path: impl Into<PathBuf>) -> Connect<ToPath, AsStrea
 /// Does what [`open_connection_sock`] does, for a Unix-domain socket.
 ///
 /// # Errors
-/// As `open_connection_sock`.
+/// `InvalidInput` if it is no Unix-domain stream socket; a limit of zero.
 ///
 /// # Panics
 /// With `no running event loop` when called outside of callbacks and tasks.
@@ -136,7 +144,7 @@ pub fn open_unix_connection(path: impl Into<PathBuf>) -> Connect<ToPath, AsStrea
 /// `asyncio.open_unix_connection(sock=sock)`.
 #[track_caller]
 pub fn open_unix_connection_sock(sock: impl Into<OwnedFd>) -> Connect<ToSock, AsStreams> {
-    Connect::streams(ToSock::new(sock))
+    Connect::streams(ToSock::new(sock, Some(StreamKind::Unix)))
 }
 
 impl LoopHandle {
@@ -198,7 +206,7 @@ impl LoopHandle {
         factory: impl FnOnce() -> P + 'static,
         sock: impl Into<OwnedFd>,
     ) -> Connect<ToSock, AsProtocol> {
-        Connect::protocol(self, ToSock::new(sock), factory)
+        Connect::protocol(self, ToSock::new(sock, None), factory)
     }
 
     /// Connects to the Unix-domain socket at `path`, with a protocol of your own.
@@ -249,6 +257,8 @@ pub struct ToPath {
 #[derive(Debug)]
 pub struct ToSock {
     sock: OwnedFd,
+    /// The only kind that will do, if there is one.
+    wanted: Option<StreamKind>,
 }
 
 /// Gives a reader and a writer.
@@ -278,8 +288,11 @@ impl ToPath {
 }
 
 impl ToSock {
-    fn new(sock: impl Into<OwnedFd>) -> ToSock {
-        ToSock { sock: sock.into() }
+    fn new(sock: impl Into<OwnedFd>, wanted: Option<StreamKind>) -> ToSock {
+        ToSock {
+            sock: sock.into(),
+            wanted,
+        }
     }
 }
 
@@ -410,7 +423,7 @@ impl Destination {
                 connect_tcp(handle, &addresses).await
             }
             Destination::Path(to) => connect_unix(&to.path).await,
-            Destination::Sock(to) => adopt_stream(to.sock),
+            Destination::Sock(to) => adopt_stream(to.sock, to.wanted),
         }
     }
 }

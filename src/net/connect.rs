@@ -55,8 +55,8 @@ pub(super) fn new_socket(domain: Domain) -> io::Result<socket2::Socket> {
 }
 
 /// Takes over a socket that somebody else connected.
-pub(super) fn adopt_stream(fd: OwnedFd) -> io::Result<Socket> {
-    let kind = StreamKind::of(&fd)?;
+pub(super) fn adopt_stream(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<Socket> {
+    let kind = StreamKind::of(&fd, wanted)?;
     SockRef::from(&fd).set_nonblocking(true)?;
     Ok(match kind {
         StreamKind::Tcp => Socket::Tcp(TcpStream::from_std(fd.into())),
@@ -73,31 +73,42 @@ pub(super) enum StreamKind {
 
 impl StreamKind {
     /// # Errors
-    /// `InvalidInput` if it is no stream socket.
-    pub(super) fn of(fd: &OwnedFd) -> io::Result<StreamKind> {
+    /// `InvalidInput` if it is no stream socket, or not of the only kind that will do.
+    pub(super) fn of(fd: &OwnedFd, wanted: Option<StreamKind>) -> io::Result<StreamKind> {
         let socket = SockRef::from(fd);
         let is_stream = socket.r#type().is_ok_and(|kind| kind == Type::STREAM);
-        if !is_stream {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("A Stream Socket was expected, got {}", describe(fd)),
-            ));
+        if is_stream {
+            let domain = socket.local_addr()?.domain();
+            let kind = if domain == Domain::UNIX {
+                StreamKind::Unix
+            } else {
+                StreamKind::Tcp
+            };
+            if wanted.is_none_or(|wanted| wanted == kind) {
+                return Ok(kind);
+            }
         }
-        let domain = socket.local_addr()?.domain();
-        Ok(if domain == Domain::UNIX {
-            StreamKind::Unix
-        } else {
-            StreamKind::Tcp
-        })
+        let expected = match wanted {
+            Some(StreamKind::Unix) => "A UNIX Domain Stream Socket",
+            Some(StreamKind::Tcp) | None => "A Stream Socket",
+        };
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{expected} was expected, got {}", describe(fd)),
+        ))
     }
 }
 
 /// Names a descriptor in an error message.
-pub(super) fn describe(fd: &OwnedFd) -> String {
+fn describe(fd: &OwnedFd) -> String {
     let socket = SockRef::from(fd);
-    match socket.r#type() {
-        Ok(kind) => format!("<socket fd={} type={kind:?}>", fd.as_raw_fd()),
-        Err(_) => format!("<no socket, fd={}>", fd.as_raw_fd()),
+    match (socket.local_addr(), socket.r#type()) {
+        (Ok(address), Ok(kind)) => format!(
+            "<socket fd={} family={:?} type={kind:?}>",
+            fd.as_raw_fd(),
+            address.domain()
+        ),
+        _ => format!("<no socket, fd={}>", fd.as_raw_fd()),
     }
 }
 
@@ -222,9 +233,9 @@ impl EventSource for ConnectWatch {
 }
 
 /// Why an attempt failed, and to what address it was.
-pub(super) struct ConnectError {
-    pub(super) address: String,
-    pub(super) error: io::Error,
+struct ConnectError {
+    address: String,
+    error: io::Error,
 }
 
 impl ConnectError {

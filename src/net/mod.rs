@@ -25,6 +25,7 @@ mod bind; //    sockets that have an address
 mod unix; //    Unix-domain sockets, and their files
 mod listen; //  sockets that listen
 mod server; //  the server, and its connections
+mod explained; // errors that say what was attempted
 
 pub use client::{
     AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock, open_connection,

@@ -22,6 +22,7 @@ use super::connect::StreamKind;
 use super::handler::{ClientConnected, HandlerOutcome, client_connected};
 use super::host::Host;
 use super::server::{ProtocolFactory, Server};
+use super::unix::{AtClose, FileSettings};
 
 /// How many connections may wait to be accepted, unless set.
 const BACKLOG: i32 = 100;
@@ -50,6 +51,7 @@ pub struct OnHost {
 #[derive(Debug)]
 pub struct OnPath {
     path: PathBuf,
+    file: FileSettings,
 }
 
 /// Serves on a socket that is bound.
@@ -82,7 +84,13 @@ impl OnHost {
 
 impl OnPath {
     pub(super) fn new(path: impl Into<PathBuf>) -> OnPath {
-        OnPath { path: path.into() }
+        OnPath {
+            path: path.into(),
+            file: FileSettings {
+                mode: None,
+                at_close: AtClose::Remove,
+            },
+        }
     }
 }
 
@@ -103,6 +111,64 @@ impl<On: Into<Place> + 'static, With> Serve<On, With> {
     /// The argument `backlog`.
     pub fn backlog(mut self, backlog: i32) -> Self {
         self.backlog = backlog.max(1);
+        self
+    }
+}
+
+impl<With> Serve<OnPath, With> {
+    /// Sets whether the socket's file is removed when the server closes: `true` unless set.
+    ///
+    /// It is removed only if it is still the file that binding made, by device and inode:
+    /// one that another server has put into its place stays. A server that fails to start
+    /// leaves no file behind. A name in the abstract namespace has no file.
+    ///
+    /// # asyncio
+    /// The argument `cleanup_socket`, of 3.13.
+    pub fn cleanup_socket(mut self, cleanup_socket: bool) -> Self {
+        self.on.file.at_close = if cleanup_socket {
+            AtClose::Remove
+        } else {
+            AtClose::Leave
+        };
+        self
+    }
+
+    /// Sets the permissions of the socket's file, `0o600` for instance: within `0o777`, and
+    /// as the process's umask has it unless set.
+    ///
+    /// Who may write to the file may connect; who may do so must also be able to search the
+    /// directories on the way. The umask takes nothing from a mode that is set.
+    ///
+    /// Nobody slips in before the mode stands. On Linux the file is made with it, less the
+    /// bits of the umask, which are added after that. Elsewhere it is made with the umask's
+    /// and changed after that; until then the socket does not listen, and refuses everybody.
+    ///
+    /// # Errors
+    /// The server refuses to start, with `InvalidInput`, if the mode has other bits, or the
+    /// address is an abstract one: that has no file, and anybody may connect to it.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::{io, os::unix::fs::PermissionsExt};
+    /// use millstream::{StreamReader, StreamWriter, run, start_unix_server};
+    /// # async fn handle(_: StreamReader, _: StreamWriter) {}
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("mode-{}.sock", std::process::id()));
+    /// run(async {
+    ///     let server = start_unix_server(handle, &path).mode(0o660).await?;
+    ///     let mode = std::fs::metadata(&path)?.permissions().mode();
+    ///     assert_eq!(mode & 0o777, 0o660);
+    ///     server.close();
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.on.file.mode = Some(mode);
         self
     }
 }
@@ -280,7 +346,7 @@ impl Place {
                 let addresses = on.host.resolve_to_bind(handle, on.port).await?;
                 bind_all(&addresses)
             }
-            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path)?]),
+            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file)?]),
             Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted)?]),
         }
     }

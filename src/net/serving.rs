@@ -141,10 +141,15 @@ where
 /// Does what [`start_server`] does, on the Unix-domain socket at `path`.
 ///
 /// A socket that an earlier server left there is replaced; the path is removed when the
-/// server closes, unless it is another's by then.
+/// server closes, unless it is another's by then: see [`Serve::cleanup_socket`]. Who may
+/// connect, [`Serve::mode`] says. On Linux a path that begins with a NUL byte is a name in
+/// the abstract namespace, which has neither file nor mode.
 ///
 /// # Errors
-/// What binding fails with; a limit of zero.
+/// What binding fails with: `AddrInUse` if something other than a socket has the path.
+/// `InvalidInput` for an empty path, one that is too long (some hundred bytes fit) or
+/// contains a NUL byte elsewhere, and a limit of zero; `Unsupported` for an abstract name
+/// where there are none.
 ///
 /// # Panics
 /// With `no running event loop` when called outside of callbacks and tasks.
