@@ -46,7 +46,8 @@ pub use error::{
     LoopError, PanicPayload, ReadError, TimedOut,
 };
 pub use event_loop::{
-    Census, EventLoop, LoopHandle, RemoteHandle, Runner, TimerHandle, get_running_loop,
+    AddrInfoFlags, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery, LoopHandle,
+    NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, TimerHandle, get_running_loop,
     new_event_loop, run,
 };
 pub use executor::{Handle, Task, TaskRef};

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use millstream::{Clock, EventLoop, ExceptionContext};
+use millstream::{Clock, EventLoop, ExceptionContext, HostQuery, Resolver, Resolving, sleep};
 
 #[test]
 fn a_callback_that_takes_long_is_named() -> io::Result<()> {
@@ -163,6 +163,42 @@ fn the_environment_turns_debug_mode_on() -> io::Result<()> {
             "MILLSTREAM_DEBUG={value}: {child:?}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn what_resolving_a_name_took_is_logged_and_stands_out_if_it_was_long() -> io::Result<()> {
+    /// Takes a fifth of a second for a long name, and no time for others.
+    struct SlowForLongNames;
+
+    impl Resolver for SlowForLongNames {
+        fn getaddrinfo<'a>(&'a self, query: &'a HostQuery) -> Resolving<'a> {
+            Box::pin(async move {
+                if query.host.len() > 4 {
+                    sleep(Duration::from_millis(200)).await;
+                }
+                Ok(Vec::new())
+            })
+        }
+    }
+
+    let journal = Journal::open();
+    let event_loop = EventLoop::with_clock(Clock::simulated())?;
+    event_loop.set_debug(true);
+    event_loop.set_resolver(SlowForLongNames);
+    let handle = event_loop.handle();
+    event_loop.run_until_complete(async move {
+        handle.getaddrinfo("mill", 80).await?;
+        handle.getaddrinfo("watermill", 81).await
+    })??;
+    assert_eq!(
+        journal.of_this_test(Level::Debug),
+        ["resolving mill:80 took 0ns: Ok([])"]
+    );
+    assert_eq!(
+        journal.of_this_test(Level::Info),
+        ["resolving watermill:81 took 200ms: Ok([])"]
+    );
     Ok(())
 }
 

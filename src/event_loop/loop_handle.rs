@@ -20,6 +20,7 @@ use crate::reactor::Reactor;
 
 use super::exceptions::ExceptionHandler;
 use super::remote::RemoteHandle;
+use super::resolver::Resolver;
 use super::running::{Running, get_running_loop};
 use super::threads::ThreadPool;
 use super::timers::{SleepTimer, TimerHandle, Timers};
@@ -149,6 +150,8 @@ pub(crate) struct LoopCore {
     pub(super) watchers: RefCell<Watchers>,
     pub(super) threads: RefCell<Option<Rc<ThreadPool>>>,
     pub(super) threads_shut_down: Cell<bool>,
+    /// Whom names go to; the system's resolver if nobody was set.
+    pub(super) resolver: RefCell<Option<Rc<dyn Resolver>>>,
     /// The memory that one `recv` after the other uses. Empty while in use.
     receive_buffer: Cell<Vec<u8>>,
     pub(crate) pool: Rc<BufferPool>,
@@ -600,6 +603,7 @@ impl LoopCore {
                 watchers: RefCell::default(),
                 threads: RefCell::default(),
                 threads_shut_down: Cell::new(false),
+                resolver: RefCell::default(),
                 receive_buffer: Cell::default(),
                 pool: Rc::default(),
             }
@@ -662,6 +666,8 @@ impl LoopCore {
         self.shut_threads_down();
         self.receive_buffer.take();
         self.reactor.close();
+        let mut resolver = self.resolver.take();
+        contained(&mut || drop(resolver.take()));
         // Last, since all of the above may report. It may hold a handle of this loop.
         let mut handler = self.exception_handler.take();
         contained(&mut || drop(handler.take()));

@@ -25,15 +25,22 @@ mod remote; //      what other threads may ask of it
 mod running; //     which loop runs on this thread
 mod watchers; //    a user's own descriptors
 mod threads; //     where what blocks goes
+mod resolver; //    from a host's name to its addresses
+mod system_resolver; // the one that is the system's, on a thread
+mod name_info; //   from an address to names
+mod flags; //       sets of flags that have names
 mod exceptions; //  where failures go that nobody awaits
 mod run; //         a loop for one program
 
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
 pub(crate) use loop_handle::{LoopCore, MAX_RECEIVE};
+pub use name_info::{GetNameInfo, NameInfoFlags};
 pub use remote::RemoteHandle;
+pub use resolver::{AddrInfoFlags, Family, GetAddrInfo, HostQuery, Resolver, Resolving};
 pub use run::{Runner, run};
 pub use running::get_running_loop;
 pub use timers::TimerHandle;
 
+pub(crate) use resolver::Wanted;
 pub(crate) use running::running_loop;
 pub(crate) use timers::SleepTimer;

@@ -15,7 +15,6 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -121,35 +120,6 @@ impl LoopHandle {
         })
         .await;
     }
-
-    /// Resolves a host name off the loop.
-    ///
-    /// A literal address needs no resolver, and is returned at once. The order of the
-    /// resolver's answers is kept.
-    ///
-    /// # Errors
-    /// What the system's resolver fails with.
-    ///
-    /// # Cancel safety
-    /// Dropping the future does not stop the resolver; its answer is dropped.
-    ///
-    /// # asyncio
-    /// `loop.getaddrinfo`, for stream sockets.
-    pub async fn getaddrinfo(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, port)]);
-        }
-        let name = host.to_owned();
-        let began = self.time();
-        let resolved = self
-            .run_in_executor(move || Ok((name.as_str(), port).to_socket_addrs()?.collect()))
-            .await?;
-        if self.get_debug() {
-            let took = self.time().saturating_sub(began);
-            log::debug!("resolving {host}:{port} took {took:?}: {resolved:?}");
-        }
-        resolved
-    }
 }
 
 impl LoopCore {
@@ -186,6 +156,8 @@ type JobOutcome<T> = Result<T, Box<dyn Any + Send>>;
 /// Threads that take jobs from one queue.
 pub(super) struct ThreadPool {
     shared: Arc<Shared>,
+    /// Threads that it starts, at most.
+    size: usize,
 }
 
 struct Shared {
@@ -214,12 +186,13 @@ impl ThreadPool {
         };
         ThreadPool {
             shared: Arc::new(shared),
+            size: pool_size(),
         }
     }
 
     fn submit(&self, job: Job) -> io::Result<()> {
         let mut state = self.shared.lock();
-        if state.idle <= state.jobs.len() && state.threads < pool_size() {
+        if state.idle <= state.jobs.len() && state.threads < self.size {
             self.start_thread(&mut state)?;
         }
         state.jobs.push_back(job);

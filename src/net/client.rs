@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::contract::{Protocol, Transport};
-use crate::event_loop::{LoopHandle, running_loop};
+use crate::event_loop::{LoopHandle, Wanted, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::transports::Socket;
 
@@ -419,7 +419,10 @@ impl Destination {
     async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
         match self {
             Destination::Host(to) => {
-                let addresses = to.host.resolve_to_connect(handle, to.port).await?;
+                let addresses = to
+                    .host
+                    .resolve_to_connect(handle, to.port, Wanted::default())
+                    .await?;
                 connect_tcp(handle, &addresses).await
             }
             Destination::Path(to) => connect_unix(&to.path).await,

@@ -1,9 +1,10 @@
 //! The host: a name or an address, before it is resolved.
 
+use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use crate::event_loop::LoopHandle;
+use crate::event_loop::{LoopHandle, Wanted};
 
 /// A host to connect to or to serve on: nothing, a name, an address, or a list.
 ///
@@ -71,11 +72,12 @@ impl Host {
         &self,
         handle: &LoopHandle,
         port: u16,
+        wanted: Wanted,
     ) -> io::Result<Vec<SocketAddr>> {
         let addresses = match self {
-            Host::Any => handle.getaddrinfo("localhost", port).await?,
-            Host::Name(name) => resolve(handle, name, port).await?,
-            Host::List(names) => resolve_all(handle, names, port).await?,
+            Host::Any => handle.resolve(None, port, wanted).await?,
+            Host::Name(name) => resolve(handle, name, port, wanted).await?,
+            Host::List(names) => resolve_all(handle, names, port, wanted).await?,
         };
         if addresses.is_empty() {
             return Err(io::Error::other("getaddrinfo() returned empty list"));
@@ -83,23 +85,18 @@ impl Host {
         Ok(addresses)
     }
 
-    /// Resolves it for a server: each address once, wildcards for no host.
+    /// Resolves it for a server: each address once; an empty name is no host.
     pub(super) async fn resolve_to_bind(
         &self,
         handle: &LoopHandle,
         port: u16,
+        wanted: Wanted,
     ) -> io::Result<Vec<SocketAddr>> {
-        let wildcards = || {
-            vec![
-                SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)),
-                SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)),
-            ]
-        };
         let resolved = match self {
-            Host::Any => wildcards(),
-            Host::Name(name) if name.is_empty() => wildcards(),
-            Host::Name(name) => resolve(handle, name, port).await?,
-            Host::List(names) => resolve_all(handle, names, port).await?,
+            Host::Any => handle.resolve(None, port, wanted).await?,
+            Host::Name(name) if name.is_empty() => handle.resolve(None, port, wanted).await?,
+            Host::Name(name) => some(name, resolve(handle, name, port, wanted).await?)?,
+            Host::List(names) => resolve_all(handle, names, port, wanted).await?,
         };
         let mut addresses = Vec::new();
         for address in resolved {
@@ -111,32 +108,32 @@ impl Host {
     }
 }
 
-async fn resolve(handle: &LoopHandle, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let addresses = handle.getaddrinfo(name, port).await.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot resolve host {name:?}: {error}"),
-        )
-    })?;
-    if addresses.is_empty() {
-        return Err(io::Error::other(format!(
-            "getaddrinfo({name:?}) returned empty list"
-        )));
-    }
-    Ok(addresses)
+async fn resolve(
+    handle: &LoopHandle,
+    name: &str,
+    port: u16,
+    wanted: Wanted,
+) -> io::Result<Vec<SocketAddr>> {
+    let resolved = handle.resolve(Some(name), port, wanted).await;
+    resolved.map_err(|error| {
+        let host = name.to_owned();
+        io::Error::new(error.kind(), HostError { host, error })
+    })
 }
 
-/// Resolves all of them at once; the answers keep the order of the names.
+/// Resolves all of them at once; the answers keep the order of the names. Each name must
+/// have an address.
 async fn resolve_all(
     handle: &LoopHandle,
     names: &[String],
     port: u16,
+    wanted: Wanted,
 ) -> io::Result<Vec<SocketAddr>> {
     let resolving: Vec<_> = names
         .iter()
         .map(|name| {
             let (of, name) = (handle.clone(), name.clone());
-            handle.create_task(async move { resolve(&of, &name, port).await })
+            handle.create_task(async move { some(&name, resolve(&of, &name, port, wanted).await?) })
         })
         .collect();
     let mut addresses = Vec::new();
@@ -144,4 +141,32 @@ async fn resolve_all(
         addresses.extend(resolved.await??);
     }
     Ok(addresses)
+}
+
+/// No addresses are an error.
+fn some(name: &str, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
+    if addresses.is_empty() {
+        let text = format!("getaddrinfo({name:?}) returned empty list");
+        return Err(io::Error::other(text));
+    }
+    Ok(addresses)
+}
+
+/// Why a host has no addresses.
+#[derive(Debug)]
+struct HostError {
+    host: String,
+    error: io::Error,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot resolve host {:?}: {}", self.host, self.error)
+    }
+}
+
+impl std::error::Error for HostError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
 }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use crate::contract::Protocol;
-use crate::event_loop::{LoopHandle, running_loop};
+use crate::event_loop::{AddrInfoFlags, LoopHandle, Wanted, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::task::yield_now;
 
@@ -343,7 +343,11 @@ impl Place {
     async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
         match self {
             Place::Host(on) => {
-                let addresses = on.host.resolve_to_bind(handle, on.port).await?;
+                let wanted = Wanted {
+                    flags: AddrInfoFlags::PASSIVE,
+                    ..Wanted::default()
+                };
+                let addresses = on.host.resolve_to_bind(handle, on.port, wanted).await?;
                 bind_all(&addresses)
             }
             Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file)?]),
