@@ -6,6 +6,10 @@
 //!                                                    median (least-greatest)
 //! ```
 
+pub mod load;
+pub mod process;
+pub mod servers;
+
 /// What a candidate costs per operation: any unit, as long as both use the same.
 pub type Cost = f64;
 
