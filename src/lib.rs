@@ -24,6 +24,7 @@ mod event_loop; //  one turn after another; timers, handles, threads, run
 // Layer 4a
 mod task; //        spawn, yield, futures
 mod time; //        sleep, timeout
+mod sync; //        events, locks, queues
 // Layer 4b
 mod contract; //    the traits Transport and Protocol
 // Layer 5
@@ -60,6 +61,11 @@ pub use net::{
 pub use streams::{
     EofKind, ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
     StreamReaderProtocol, StreamWriter, memory_stream_pair,
+};
+pub use sync::{
+    Barrier, BoundedSemaphore, BrokenBarrierError, Condition, ConditionGuard, Event, Fifo, Lifo,
+    LifoQueue, Lock, LockGuard, OverReleaseError, Priority, PriorityQueue, Queue, QueueGetError,
+    QueueOrder, QueuePutError, QueueShutDown, Semaphore, SemaphorePermit, TaskDoneError,
 };
 pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
 pub use time::{Sleep, sleep, timeout, timeout_at};

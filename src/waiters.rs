@@ -4,7 +4,8 @@
 //!
 //! ```text
 //!   a future that must wait ──register──► WaiterCell   at most one sleeper
-//!                           ──wait──────► WaiterList   any number, first come, first woken
+//!                           ──wait──────► WaiterList   any number, first come, first woken:
+//!                                                      all at once, or one as the next in turn
 //!   a poll that must wait ──register──► WakerSet     any number, which look again
 //!   what it waits for ──────wake────────►   ──► Waker ──► the ready queue
 //! ```
@@ -13,7 +14,9 @@
 //! * no borrow is alive while a waker is cloned, dropped or woken: all three may run
 //!   somebody else's code (R3);
 //! * a future that is dropped leaves no waker behind, but in a set, which can't tell its
-//!   wakers from those of the living, and so is bounded.
+//!   wakers from those of the living, and so is bounded;
+//! * a sleeper that was woken as the next in turn either learns of it by its next poll, or
+//!   can be asked when it is dropped, so that its turn passes on and is never lost.
 //!
 //! asyncio: the `_waiter` of a `StreamReader`, the `_waiters` deques of locks and of
 //! `FlowControlMixin`.
@@ -126,6 +129,25 @@ impl WaiterList {
         }
     }
 
+    /// Wakes the one who sleeps here longest, and hands the turn to it. False if nobody
+    /// sleeps here.
+    ///
+    /// Whoever holds a [`Wait`] passes the turn on if it was chosen and is dropped before
+    /// it was polled: see [`Wait::was_chosen`].
+    pub(crate) fn wake_first(&self) -> bool {
+        let first = self.waiting.borrow_mut().pop_front();
+        let Some(sleeper) = first else {
+            return false;
+        };
+        sleeper.waker.wake();
+        true
+    }
+
+    /// Returns how many sleep here.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// Puts the sleeper with this ticket in, or renews its waker.
     fn register(&self, ticket: Option<u64>, waker: &Waker) -> u64 {
         let Some(ticket) = ticket else {
@@ -170,12 +192,19 @@ pub(crate) struct Wait<'a> {
     ticket: Option<u64>,
 }
 
+impl Wait<'_> {
+    /// Says whether it was woken, and was not polled since: nobody knows of its turn yet.
+    pub(crate) fn was_chosen(&self) -> bool {
+        self.ticket.is_some_and(|t| self.list.position(t).is_none())
+    }
+}
+
 impl Future for Wait<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // A ticket that is no longer in the list was woken.
-        if self.ticket.is_some_and(|t| self.list.position(t).is_none()) {
+        if self.was_chosen() {
             self.ticket = None;
             return Poll::Ready(());
         }
@@ -310,6 +339,27 @@ mod tests {
         assert!(!poll(third.as_mut(), &waker), "it came after");
         assert!(poll(second.as_mut(), &other_waker));
         assert!(!poll(third.as_mut(), &waker));
+    }
+
+    #[test]
+    fn a_list_hands_the_turn_to_one_after_the_other() {
+        let list = WaiterList::default();
+        let (one, waker) = Sleeping::new();
+        let (other, other_waker) = Sleeping::new();
+        let (mut first, mut second) = (pin!(list.wait()), pin!(list.wait()));
+        assert!(!list.wake_first(), "nobody sleeps");
+        assert!(!poll(first.as_mut(), &waker));
+        assert!(!poll(second.as_mut(), &other_waker));
+        assert_eq!(list.len(), 2);
+        assert!(list.wake_first());
+        assert_eq!((one.wakes(), other.wakes()), (1, 0));
+        assert!(first.was_chosen() && !second.was_chosen());
+        assert!(poll(first.as_mut(), &waker));
+        assert!(!first.was_chosen(), "it knows");
+        assert!(!poll(second.as_mut(), &other_waker));
+        assert!(list.wake_first());
+        assert!(poll(second.as_mut(), &other_waker));
+        assert!(!list.wake_first());
     }
 
     #[test]

@@ -1,0 +1,123 @@
+//! The order of a queue: which item is the next.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
+
+/// How a [`Queue`](crate::Queue) orders its items: [`Fifo`], [`Lifo`] or [`Priority`].
+///
+/// # asyncio
+/// What a class that inherits from `Queue` overrides: `_init`, `_put`, `_get`.
+pub trait QueueOrder<T>: sealed::Sealed {
+    /// Takes an item in.
+    fn push(&mut self, item: T);
+
+    /// Takes out the one that is the next.
+    fn pop(&mut self) -> Option<T>;
+
+    /// Returns how many there are.
+    fn len(&self) -> usize;
+
+    /// Says whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The first in is the first out: [`Queue`](crate::Queue).
+pub struct Fifo<T>(VecDeque<T>);
+
+/// The last in is the first out: [`LifoQueue`](crate::LifoQueue).
+pub struct Lifo<T>(Vec<T>);
+
+/// The least is the first out: [`PriorityQueue`](crate::PriorityQueue).
+pub struct Priority<T>(BinaryHeap<Reverse<T>>);
+
+impl<T> QueueOrder<T> for Fifo<T> {
+    fn push(&mut self, item: T) {
+        self.0.push_back(item);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.0.pop_front()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T> QueueOrder<T> for Lifo<T> {
+    fn push(&mut self, item: T) {
+        self.0.push(item);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.0.pop()
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T: Ord> QueueOrder<T> for Priority<T> {
+    fn push(&mut self, item: T) {
+        self.0.push(Reverse(item));
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        self.0.pop().map(|Reverse(item)| item)
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl<T> Default for Fifo<T> {
+    fn default() -> Self {
+        Fifo(VecDeque::new())
+    }
+}
+
+impl<T> Default for Lifo<T> {
+    fn default() -> Self {
+        Lifo(Vec::new())
+    }
+}
+
+impl<T: Ord> Default for Priority<T> {
+    fn default() -> Self {
+        Priority(BinaryHeap::new())
+    }
+}
+
+impl<T> fmt::Debug for Fifo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fifo({} items)", self.0.len())
+    }
+}
+
+impl<T> fmt::Debug for Lifo<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lifo({} items)", self.0.len())
+    }
+}
+
+impl<T> fmt::Debug for Priority<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Priority({} items)", self.0.len())
+    }
+}
+
+/// Nobody else implements [`QueueOrder`].
+mod sealed {
+    use super::{Fifo, Lifo, Priority};
+
+    pub trait Sealed {}
+
+    impl<T> Sealed for Fifo<T> {}
+    impl<T> Sealed for Lifo<T> {}
+    impl<T> Sealed for Priority<T> {}
+}
