@@ -17,6 +17,7 @@
 
 mod host; //    a name or an address, before it is resolved
 mod client; //  open_connection, create_connection
+mod open; //    what they return, to be set and awaited
 mod connect; // a socket, and the wait until it is connected
 mod serving; // start_server, create_server
 mod serve; //   what they return, to be set and awaited
@@ -28,11 +29,11 @@ mod server; //  the server, and its connections
 mod explained; // errors that say what was attempted
 
 pub use client::{
-    AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock, open_connection,
-    open_connection_sock, open_unix_connection, open_unix_connection_sock,
+    open_connection, open_connection_sock, open_unix_connection, open_unix_connection_sock,
 };
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
+pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};
 pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;
 pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};
