@@ -6,6 +6,7 @@
 //!   ConnError         why a connection ended; told by reads, drain and wait_closed
 //!   ReadError         why one read failed; holds the two documented ones below
 //!     IncompleteReadError, LimitOverrunError
+//!   CopyError         why copying both ways ended early, and how far it had come
 //!   LoopError         what can't be asked of a loop in its state
 //!   JoinError         why a task has no result;  Cancelled, one of its reasons
 //!   TimedOut          a deadline passed first
@@ -245,6 +246,46 @@ impl From<IncompleteReadError> for io::Error {
 impl From<LimitOverrunError> for io::Error {
     fn from(error: LimitOverrunError) -> Self {
         ReadError::LimitOverrun(error).into()
+    }
+}
+
+/// Why [`copy_bidirectional`](crate::copy_bidirectional) ended early, and how far it had
+/// come.
+///
+/// As an [`io::Error`] it is the error alone: take the counts before `?` does that.
+///
+/// # asyncio
+/// No counterpart.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CopyError {
+    /// How many bytes from the first stream had been handed to the second's writer.
+    pub a_to_b: u64,
+    /// How many bytes from the second stream had been handed to the first's writer.
+    pub b_to_a: u64,
+    /// What a read or a write failed with.
+    pub error: ConnError,
+}
+
+impl fmt::Display for CopyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CopyError {
+            a_to_b,
+            b_to_a,
+            error,
+        } = self;
+        write!(
+            f,
+            "{error}, after {a_to_b} bytes one way and {b_to_a} bytes the other"
+        )
+    }
+}
+
+impl Error for CopyError {}
+
+impl From<CopyError> for io::Error {
+    fn from(error: CopyError) -> Self {
+        error.error.into()
     }
 }
 

@@ -43,8 +43,8 @@ pub use contract::{
     ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 pub use error::{
-    Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
-    LoopError, PanicPayload, ReadError, TimedOut,
+    Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, JoinError,
+    LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut,
 };
 pub use event_loop::{
     AddrInfoFlags, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery, LoopHandle,
@@ -60,7 +60,7 @@ pub use net::{
 };
 pub use streams::{
     EofKind, ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
-    StreamReaderProtocol, StreamWriter, memory_stream_pair,
+    StreamReaderProtocol, StreamWriter, copy, copy_bidirectional, memory_stream_pair,
 };
 pub use sync::{
     Barrier, BoundedSemaphore, BrokenBarrierError, Condition, ConditionGuard, Event, Fifo, Lifo,

@@ -6,16 +6,20 @@
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use std::thread;
+use std::time::Duration;
 
 use allocation_counter::measure;
-use millstream::{EventLoop, StreamReader, StreamWriter, open_connection_sock};
+use millstream::{EventLoop, StreamReader, StreamWriter, copy, open_connection_sock};
 
 const LINE: &[u8] = b"a line of some forty bytes, as people write\n";
 
 const ROUNDS: usize = 1000;
+
+const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
 
 /// Returns what a future returns that must not wait.
 #[track_caller]
@@ -69,6 +73,33 @@ fn lent_records_and_pulled_bytes_allocate_nothing() {
             reader.consume(rest);
         }
     });
+}
+
+#[test]
+fn copied_messages_allocate_nothing() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let (mut peer, ours) = UnixStream::pair()?;
+    peer.set_nonblocking(true)?;
+    let connecting = event_loop.create_task(async { open_connection_sock(ours).await });
+    let (mut reader, writer) = event_loop.run_until_complete(connecting)???;
+    let echoing = event_loop.create_task(async move { copy(&mut reader, &writer).await });
+    for message in [LINE, &[b'x'; 20_000]] {
+        let mut answer = vec![0; message.len()];
+        assert_allocates_nothing(|| {
+            for _ in 0..ROUNDS {
+                peer.write_all(message).expect("the kernel has room");
+                let mut heard = 0;
+                while heard < message.len() {
+                    event_loop.turn(AT_ONCE).expect("nothing fails");
+                    heard += peer.read(&mut answer[heard..]).unwrap_or(0);
+                }
+            }
+        });
+    }
+    drop(peer);
+    let copied = event_loop.run_until_complete(echoing)???;
+    assert_eq!(copied, (2 * ROUNDS * (LINE.len() + 20_000)) as u64);
+    Ok(())
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use millstream::{
-    Cancelled, ConnError, ExceptionContext, IncompleteReadError, JoinError, LimitOverrunError,
-    LoopError, PanicPayload, ReadError, TimedOut, all_tasks, create_task, current_task,
-    memory_stream_pair, open_connection, run,
+    Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, JoinError,
+    LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut, all_tasks, create_task,
+    current_task, memory_stream_pair, open_connection, run,
 };
 
 /// What `anyhow` and `Box<dyn Error + Send + Sync>` ask of an error.
@@ -20,6 +20,7 @@ fn every_error_can_be_shared_between_threads() {
     fn fits<T: Send + Sync + 'static>() {}
     fits::<Cancelled>();
     fits::<ConnError>();
+    fits::<CopyError>();
     fits::<ExceptionContext>();
     fits::<IncompleteReadError>();
     fits::<JoinError>();

@@ -32,11 +32,13 @@ mod pull; //         reads into the caller's memory
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
 mod writer; //       coroutines write here
+mod copy; //         from a reader to a writer, one way or both
 mod memory; //       two streams that are each other's peer
 
 #[cfg(test)]
 mod tests; //        what only two readers of one state can show
 
+pub use copy::{copy, copy_bidirectional};
 pub use feed::StreamFeed;
 pub use flow_control::FlowControlMixin;
 pub use memory::memory_stream_pair;

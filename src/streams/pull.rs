@@ -58,6 +58,23 @@ impl StreamReader {
         Ok(())
     }
 
+    /// Awaits something else while what comes is left to the pull that follows.
+    ///
+    /// Unless bytes are unread, which keep their place before those: what comes is fed
+    /// behind them then.
+    pub(super) async fn leave_to_us_while<F: Future>(
+        &self,
+        other: F,
+    ) -> Result<F::Output, ReadError> {
+        if self.state().unread() > 0 {
+            return Ok(other.await);
+        }
+        let pulling = Pull::begin(self, "copy")?;
+        let output = other.await;
+        drop(pulling);
+        Ok(output)
+    }
+
     /// Takes buffered bytes, or pulls what the kernel has, into `buffer`.
     pub(super) fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let unread = self.state().unread();

@@ -1,5 +1,8 @@
 //! What tests of transports share: a loop that collects reports, and real sockets.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use std::cell::RefCell;
 use std::io;
 use std::net::{TcpListener, TcpStream};
