@@ -15,7 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use millstream::{StreamReader, StreamWriter, run, start_server};
+use millstream::{StreamReader, StreamWriter, copy, run, start_server};
 
 /// Connections that are open at once.
 const CONNECTIONS: usize = 50;
@@ -31,6 +31,7 @@ fn main() -> io::Result<()> {
     match &arguments[..] {
         [_, role] if role == "serve-messages" => serve(Kind::Messages),
         [_, role] if role == "serve-lines" => serve(Kind::Lines),
+        [_, role] if role == "serve-copies" => serve(Kind::Copies),
         _ => {
             println!(
                 "{:34}{}",
@@ -43,6 +44,12 @@ fn main() -> io::Result<()> {
                 "burst of 64 pipelined lines",
                 "serve-lines",
                 &line.repeat(64),
+            )?;
+            count("message of 64 bytes, by copy", "serve-copies", &[b'x'; 64])?;
+            count(
+                "message of 64 KiB, by copy",
+                "serve-copies",
+                &[b'x'; 65_536],
             )
         }
     }
@@ -55,6 +62,7 @@ fn cell(name: &str) -> String {
 enum Kind {
     Messages,
     Lines,
+    Copies,
 }
 
 fn serve(kind: Kind) -> io::Result<()> {
@@ -62,6 +70,7 @@ fn serve(kind: Kind) -> io::Result<()> {
         let server = match kind {
             Kind::Messages => start_server(echo_messages, "127.0.0.1", 0).await?,
             Kind::Lines => start_server(echo_lines, "127.0.0.1", 0).await?,
+            Kind::Copies => start_server(echo_by_copy, "127.0.0.1", 0).await?,
         };
         println!("{}", server.sockets()[0]);
         // Its connections come once, and then end.
@@ -91,6 +100,11 @@ async fn echo_lines(mut reader: StreamReader, writer: StreamWriter) -> io::Resul
         writer.write(&line);
         writer.drain().await?;
     }
+    Ok(())
+}
+
+async fn echo_by_copy(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    copy(&mut reader, &writer).await?;
     Ok(())
 }
 
