@@ -82,6 +82,12 @@ impl WriteBuffer {
         usize::from(!self.first.is_empty()) + self.rest.len()
     }
 
+    /// Returns what is queued, if it is one chunk.
+    pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
+        let only = self.len > 0 && self.rest.is_empty();
+        only.then(|| &self.first[self.sent..])
+    }
+
     /// Fills `offer` with the chunks to send, in order, as far as it has room, and
     /// returns how many there are.
     pub(crate) fn fill_offer<'a>(&'a self, offer: &mut [IoSlice<'a>]) -> usize {
@@ -101,6 +107,12 @@ impl WriteBuffer {
     pub(crate) fn advance(&mut self, mut n: usize, pool: &BufferPool) {
         debug_assert!(n <= self.len, "more sent than was queued");
         self.len -= n;
+        if self.len == 0 && self.rest.is_empty() {
+            // Nearly always: all of it was one chunk.
+            self.sent = 0;
+            pool.give(std::mem::take(&mut self.first));
+            return;
+        }
         while n > 0 {
             let unsent = self.first.len() - self.sent;
             if n < unsent {

@@ -222,6 +222,11 @@ impl ConnectionState {
         self.buffer.chunks()
     }
 
+    /// Returns what is queued, if it is one chunk, as it commonly is.
+    pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
+        self.buffer.only_chunk()
+    }
+
     /// Fills in what a send is to offer, and returns how many slices that are.
     pub(crate) fn fill_offer<'a>(&'a self, offer: &mut [IoSlice<'a>]) -> usize {
         self.buffer.fill_offer(offer)

@@ -21,14 +21,20 @@
 //! cell tells only what differs from what it told.
 //!
 //! **During a call the cell is empty**: the protocol is on the stack of the call. One that
-//! `set_protocol` brings meanwhile is put aside, has been told nothing, and takes the
-//! place when the call returns. The old one is dropped then, with no borrow alive (R3).
+//! `set_protocol` brings meanwhile is put into the cell, has been told nothing, and stays
+//! there when the call returns. The old one is dropped then, with no borrow alive (R3).
+//!
+//! ```text
+//!                  no call is in progress        a call is, of the one on its stack
+//!   holds one      it can be called              it takes over when the call returns
+//!   holds none     lost, or the loop closed      the one on the stack comes back
+//! ```
 //!
 //! **A panic** is caught here (R10), since `pause_writing` also runs inside a coroutine's
 //! `write`, which must not be unwound by it. The protocol goes back into its cell all the
 //! same: `connection_lost` is still owed to it (R5).
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -37,19 +43,13 @@ use crate::contract::{Protocol, Transport};
 use crate::error::{ConnError, PanicPayload};
 
 /// A protocol, and what it was told.
+///
+/// Two plain cells, for this is passed several times for each message.
 pub(crate) struct ProtocolCell {
-    place: RefCell<Place>,
+    held: Cell<Option<Box<dyn Protocol>>>,
+    /// A call is in progress, and its protocol not retired since.
+    calling: Cell<bool>,
     told: Cell<Told>,
-}
-
-enum Place {
-    Holds(Box<dyn Protocol>),
-    /// A call is in progress; the protocol is on its stack.
-    Calling,
-    /// A call is in progress, and this one takes over when it returns.
-    CallingWith(Box<dyn Protocol>),
-    /// The connection is lost, or the loop closed.
-    Empty,
 }
 
 /// What the protocol was told last about writing.
@@ -67,7 +67,8 @@ pub(crate) type Called<R> = Result<Option<R>, ConnError>;
 impl ProtocolCell {
     pub(crate) fn new(protocol: Box<dyn Protocol>) -> ProtocolCell {
         ProtocolCell {
-            place: RefCell::new(Place::Holds(protocol)),
+            held: Cell::new(Some(protocol)),
+            calling: Cell::new(false),
             told: Cell::new(Told::Nothing),
         }
     }
@@ -116,7 +117,7 @@ impl ProtocolCell {
         report: impl Fn(&'static str, ConnError),
         discard: impl Fn(Box<dyn Protocol>),
     ) {
-        while matches!(*self.place.borrow(), Place::Holds(_)) {
+        while !self.calling.get() {
             let (failed, called) = match (self.told.get(), paused()) {
                 (Told::Write, Some(true)) => {
                     self.told.set(Told::Pause);
@@ -140,6 +141,15 @@ impl ProtocolCell {
         }
     }
 
+    /// Says whether the protocol was told last what is true now.
+    pub(crate) fn knows(&self, paused: bool) -> bool {
+        match self.told.get() {
+            Told::Nothing => true,
+            Told::Write => !paused,
+            Told::Pause => paused,
+        }
+    }
+
     /// Returns the protocol's name, unless a call of it is in progress.
     pub(crate) fn name(&self) -> Option<&'static str> {
         let mut name = None;
@@ -157,49 +167,46 @@ impl ProtocolCell {
         if self.told.get() == Told::Pause {
             self.told.set(Told::Write);
         }
-        let mut place = self.place.borrow_mut();
-        let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
-            Place::Holds(old) => (Place::Holds(protocol), Some(old)),
-            Place::Calling => (Place::CallingWith(protocol), None),
-            Place::CallingWith(never_called) => (Place::CallingWith(protocol), Some(never_called)),
-            Place::Empty => (Place::Empty, Some(protocol)),
-        };
-        *place = now;
-        out
+        let earlier = self.held.take();
+        if earlier.is_none() && !self.calling.get() {
+            return Some(protocol); // the connection is lost
+        }
+        self.held.set(Some(protocol));
+        earlier
     }
 
     /// Takes the protocol out for good. `None` if there is none, or a call is in progress:
     /// then the call drops it.
     #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
     pub(crate) fn retire(&self) -> Option<Box<dyn Protocol>> {
-        match self.place.replace(Place::Empty) {
-            Place::Holds(protocol) | Place::CallingWith(protocol) => Some(protocol),
-            Place::Calling | Place::Empty => None,
-        }
+        self.calling.set(false);
+        self.held.take()
     }
 
     fn take_out(&self) -> Option<Box<dyn Protocol>> {
-        let mut place = self.place.borrow_mut();
-        match std::mem::replace(&mut *place, Place::Calling) {
-            Place::Holds(protocol) => Some(protocol),
-            busy_or_empty => {
-                *place = busy_or_empty;
-                None
-            }
+        if self.calling.get() {
+            return None;
         }
+        let protocol = self.held.take()?;
+        self.calling.set(true);
+        Some(protocol)
     }
 
-    /// Returns the protocol, if another has taken its place meanwhile.
+    /// Returns the protocol, if another has taken its place meanwhile or it was retired.
     fn put_back(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
-        let mut place = self.place.borrow_mut();
-        let (now, out) = match std::mem::replace(&mut *place, Place::Empty) {
-            Place::Calling => (Place::Holds(protocol), None),
-            Place::CallingWith(successor) => (Place::Holds(successor), Some(protocol)),
-            // Retired during the call.
-            other => (other, Some(protocol)),
-        };
-        *place = now;
-        out
+        if !self.calling.replace(false) {
+            return Some(protocol);
+        }
+        match self.held.take() {
+            None => {
+                self.held.set(Some(protocol));
+                None
+            }
+            successor => {
+                self.held.set(successor);
+                Some(protocol)
+            }
+        }
     }
 }
 

@@ -145,9 +145,7 @@ impl StreamTransport {
         call: impl FnOnce(&mut dyn Protocol) -> R,
     ) -> Result<Option<R>, ConnError> {
         let called = self.call_last(name, call);
-        if let Some(me) = self.me() {
-            self.reconcile(&me);
-        }
+        self.reconcile();
         called
     }
 
@@ -323,10 +321,7 @@ impl StreamTransport {
                 self.core().executor.at_step_end(me);
             }
         }
-        let paused = self.connection.borrow().is_writing_paused();
-        if let Some(me) = self.me().filter(|_| paused) {
-            self.reconcile(&me);
-        }
+        self.reconcile();
     }
 
     /// Sends what is queued, if that is worth trying.
@@ -360,15 +355,16 @@ impl StreamTransport {
             connection.after_send(blocked)
         };
         self.follow(next);
-        if let Some(me) = self.me() {
-            self.reconcile(&me);
-        }
+        self.reconcile();
     }
 
     /// Tries one send. Returns how many bytes were taken, and whether the kernel is full,
     /// so that an edge will tell when it no longer is.
     fn send_once(&self, pieces: &[IoSlice<'_>]) -> io::Result<(usize, bool)> {
         let connection = self.connection.borrow();
+        if let (Some(chunk), []) = (connection.only_chunk(), pieces) {
+            return self.offer(&[IoSlice::new(chunk)], chunk.len());
+        }
         let wanted = connection.queued_chunks() + pieces.len();
         let mut few = [IoSlice::new(&[]); FEW_PIECES];
         let mut many = Vec::new();
@@ -382,8 +378,13 @@ impl StreamTransport {
         for (place, piece) in offer[queued..].iter_mut().zip(pieces) {
             *place = IoSlice::new(piece);
         }
-        let offered: usize = offer.iter().map(|piece| piece.len()).sum();
-        match self.socket.borrow_mut().send(offer) {
+        let offered = offer.iter().map(|piece| piece.len()).sum();
+        self.offer(offer, offered)
+    }
+
+    /// Sends once; `offered` is how many bytes the pieces have.
+    fn offer(&self, pieces: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, bool)> {
+        match self.socket.borrow_mut().send(pieces) {
             // R6: only less than was offered means blocked, where the kernel makes edges.
             Ok(taken) => Ok((taken, taken < offered && SHORT_MEANS_EXHAUSTED)),
             Err(error) => match error.kind() {
@@ -432,9 +433,15 @@ impl StreamTransport {
     }
 
     /// R4: the one way by which a protocol learns that writing is paused or resumed.
-    fn reconcile(&self, me: &Rc<dyn Transport>) {
+    fn reconcile(&self) {
+        // After nearly each call there is nothing to tell.
+        let paused = self.connection.borrow().is_writing_paused();
+        if self.protocol.knows(paused) {
+            return;
+        }
+        let Some(me) = self.me() else { return };
         self.protocol.reconcile(
-            me,
+            &me,
             || {
                 let connection = self.connection.borrow();
                 match (connection.is_writing_paused(), connection.is_lost()) {
@@ -554,9 +561,7 @@ impl Transport for StreamTransport {
             // The new one did not ask for that.
             self.read_again_if_readable();
         }
-        if let Some(me) = self.me() {
-            self.reconcile(&me);
-        }
+        self.reconcile();
     }
 
     fn is_reading(&self) -> bool {
@@ -680,9 +685,7 @@ impl Transport for StreamTransport {
     ) -> Result<(), WriteLimitsError> {
         self.flush_now(); // what only waits for the step's end need not pause anybody
         self.connection.borrow_mut().set_write_limits(high, low)?;
-        if let Some(me) = self.me() {
-            self.reconcile(&me);
-        }
+        self.reconcile();
         Ok(())
     }
 

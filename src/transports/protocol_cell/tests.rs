@@ -2,6 +2,7 @@
 
 use super::*;
 
+use std::cell::RefCell;
 use std::io::IoSlice;
 use std::rc::Weak;
 use std::task::{Context, Poll};
