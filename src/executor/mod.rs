@@ -279,6 +279,11 @@ impl Executor {
         self.task(self.current.get()?)
     }
 
+    /// Names the task whose step runs.
+    pub(crate) fn current_id(&self) -> Option<TaskId> {
+        self.current.get()
+    }
+
     /// Returns a task, unless it has ended.
     pub(crate) fn task(&self, id: TaskId) -> Option<TaskRef> {
         let task = self.tasks.borrow().get(id)?;

@@ -87,13 +87,24 @@ impl<T> Task<T> {
         self.join.ended() == Ended::Cancelled
     }
 
-    /// Returns the task's name: `Task-N`, counted per loop, unless one was set.
+    /// Returns the task's name: `Task-N`, counted per loop, unless one was set. The tasks of
+    /// a server's handlers are named after the handler: `chat::serve-N`.
     ///
     /// # asyncio
     /// `Task.get_name`.
     #[must_use]
     pub fn get_name(&self) -> String {
         self.join.name()
+    }
+
+    /// Names the task after what it runs: `stem-N`. Costs no memory.
+    pub(crate) fn name_after(&self, stem: &'static str) {
+        self.join.name_after(stem);
+    }
+
+    /// Names the task to the table; `None` if its loop was closed when it was made.
+    pub(crate) fn id(&self) -> Option<TaskId> {
+        self.join.id()
     }
 
     /// Gives the task another name.
@@ -200,7 +211,9 @@ pub(super) trait AnyTask {
     fn cancel(&self) -> bool;
     fn ended(&self) -> Ended;
     fn serial(&self) -> u64;
+    fn id(&self) -> Option<TaskId>;
     fn name(&self) -> String;
+    fn name_after(&self, stem: &'static str);
     fn set_name(&self, name: String);
 }
 
@@ -218,8 +231,15 @@ pub(super) struct TaskCell<F: Future> {
     detached: Cell<bool>,
     id: Cell<Option<TaskId>>,
     serial: u64,
-    name: RefCell<Option<String>>,
+    name: RefCell<Name>,
     executor: Weak<Executor>,
+}
+
+/// What a task is called. Nearly all are numbered, so that only a given name takes memory.
+enum Name {
+    /// By this stem and the task's number.
+    Numbered(&'static str),
+    Given(String),
 }
 
 enum Stage<F: Future> {
@@ -238,7 +258,7 @@ impl<F: Future> TaskCell<F> {
             detached: Cell::new(false),
             id: Cell::new(None),
             serial,
-            name: RefCell::new(None),
+            name: RefCell::new(Name::Numbered("Task")),
             executor,
         }
     }
@@ -327,15 +347,23 @@ impl<F: Future> AnyTask for TaskCell<F> {
         self.serial
     }
 
+    fn id(&self) -> Option<TaskId> {
+        self.id.get()
+    }
+
     fn name(&self) -> String {
         match &*self.name.borrow() {
-            Some(name) => name.clone(),
-            None => format!("Task-{}", self.serial),
+            Name::Numbered(stem) => format!("{stem}-{}", self.serial),
+            Name::Given(name) => name.clone(),
         }
     }
 
+    fn name_after(&self, stem: &'static str) {
+        self.name.replace(Name::Numbered(stem));
+    }
+
     fn set_name(&self, name: String) {
-        self.name.replace(Some(name));
+        self.name.replace(Name::Given(name));
     }
 }
 

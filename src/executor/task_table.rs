@@ -1,5 +1,6 @@
 //! The task table: every task that has not ended, and its waker.
 
+use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -14,7 +15,8 @@ use super::waker::TaskWaker;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TaskId {
     index: u32,
-    generation: u32,
+    /// Never zero, so that an `Option` of this is no larger.
+    generation: NonZeroU32,
 }
 
 /// Every task that has not ended.
@@ -25,12 +27,12 @@ pub(super) struct TaskTable {
     ///
     /// Invariant: nobody else holds them.
     spare: Vec<Arc<TaskWaker>>,
-    next_generation: u32,
+    last_generation: u32,
     last_serial: u64,
 }
 
 struct Slot {
-    generation: u32,
+    generation: NonZeroU32,
     task: Rc<dyn AnyTask>,
     shared: Arc<TaskWaker>,
     /// `None` while the task is polled: the two leave the table together.
@@ -67,11 +69,10 @@ impl TaskTable {
     pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, inbox: &Arc<Inbox>) -> TaskId {
         let entry = self.slots.vacant_entry();
         let index = u32::try_from(entry.key()).expect("four billion tasks don't fit into memory");
-        let id = TaskId {
-            index,
-            generation: self.next_generation,
-        };
-        self.next_generation = self.next_generation.wrapping_add(1);
+        let generation = NonZeroU32::new(self.last_generation.wrapping_add(1));
+        let generation = generation.unwrap_or(NonZeroU32::MIN);
+        self.last_generation = generation.get();
+        let id = TaskId { index, generation };
         let shared = reuse(&mut self.spare, id)
             .unwrap_or_else(|| Arc::new(TaskWaker::new(id, inbox.clone())));
         entry.insert(Slot {

@@ -14,22 +14,40 @@ use socket2::{Domain, SockAddr, SockRef};
 use crate::contract::Address;
 
 use super::connect::{StreamKind, new_socket};
+use super::explained::explain;
 use super::listen::is_out_of_resources;
 use super::unix::SocketFile;
 
+/// What is set on an internet socket before it is bound.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BindOptions {
+    pub(super) reuse_address: bool,
+    pub(super) reuse_port: bool,
+    pub(super) keep_alive: bool,
+}
+
+impl Default for BindOptions {
+    fn default() -> Self {
+        BindOptions {
+            reuse_address: true,
+            reuse_port: false,
+            keep_alive: false,
+        }
+    }
+}
+
 /// Binds to each address that this machine has. Fails as a whole: what was bound before
 /// is closed.
-pub(super) fn bind_all(addresses: &[SocketAddr]) -> io::Result<Vec<BoundSocket>> {
+pub(super) fn bind_all(
+    addresses: &[SocketAddr],
+    options: BindOptions,
+) -> io::Result<Vec<BoundSocket>> {
     let mut bound = Vec::new();
     for &address in addresses {
-        let socket = match UnboundSocket::new(address) {
-            Ok(socket) => socket,
-            Err(error) if is_out_of_resources(&error) => return Err(error),
-            Err(error) => {
-                log::debug!("this machine has no sockets for {address}: {error}");
-                continue;
-            }
+        let Some(socket) = UnboundSocket::new(address)? else {
+            continue;
         };
+        socket.set(options)?;
         match socket.bind(address) {
             Ok(socket) => bound.push(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -61,26 +79,41 @@ pub(super) struct BoundSocket {
 struct UnboundSocket(socket2::Socket);
 
 impl UnboundSocket {
-    fn new(address: SocketAddr) -> io::Result<UnboundSocket> {
-        let domain = Domain::for_address(address);
-        let socket = new_socket(domain)?;
-        socket.set_reuse_address(true)?;
-        if domain == Domain::IPV6 {
-            // So that the wildcards of both families can be bound beside each other.
-            socket.set_only_v6(true)?;
+    /// `None` if this machine has no sockets of the address's family.
+    fn new(address: SocketAddr) -> io::Result<Option<UnboundSocket>> {
+        match new_socket(Domain::for_address(address)) {
+            Ok(socket) => Ok(Some(UnboundSocket(socket))),
+            Err(error) if is_out_of_resources(&error) => Err(error),
+            Err(error) => {
+                log::debug!("this machine has no sockets for {address}: {error}");
+                Ok(None)
+            }
         }
-        Ok(UnboundSocket(socket))
+    }
+
+    fn set(&self, options: BindOptions) -> io::Result<()> {
+        let UnboundSocket(socket) = self;
+        if options.reuse_address {
+            socket.set_reuse_address(true)?;
+        }
+        if options.reuse_port {
+            set_reuse_port(&SockRef::from(socket))?;
+        }
+        if options.keep_alive {
+            socket.set_keepalive(true)?; // what is accepted inherits it
+        }
+        Ok(())
     }
 
     fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
         let UnboundSocket(socket) = self;
-        socket.bind(&address.into()).map_err(|error| {
-            let reason = error.to_string().to_lowercase();
-            io::Error::new(
-                error.kind(),
-                format!("error while attempting to bind on address {address}: {reason}"),
-            )
-        })?;
+        if address.is_ipv6() {
+            // So that the wildcards of both families can be bound beside each other.
+            socket.set_only_v6(true)?;
+        }
+        socket
+            .bind(&address.into())
+            .map_err(|error| cannot_bind(address, error))?;
         let address = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(BoundSocket {
             socket,
@@ -89,6 +122,35 @@ impl UnboundSocket {
             file: None,
         })
     }
+}
+
+/// Lets others bind to the same port, where the system can.
+fn set_reuse_port(socket: &SockRef<'_>) -> io::Result<()> {
+    // These have no SO_REUSEPORT, and socket2 no method for it there.
+    #[cfg(any(target_os = "solaris", target_os = "illumos"))]
+    let set: io::Result<()> = {
+        let _ = socket;
+        Err(io::ErrorKind::Unsupported.into())
+    };
+    // Where it is defined, an old kernel may still not know it.
+    #[cfg(not(any(target_os = "solaris", target_os = "illumos")))]
+    let set = socket.set_reuse_port(true);
+    set.map_err(|error| {
+        log::debug!("SO_REUSEPORT: {error}");
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "reuse_port not supported by this platform",
+        )
+    })
+}
+
+fn cannot_bind(address: SocketAddr, error: io::Error) -> io::Error {
+    explain(error, |error| {
+        let reason = error.to_string().to_lowercase();
+        // The standard library puts the code behind the system's words.
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!("error while attempting to bind on address {address}: {reason}")
+    })
 }
 
 impl BoundSocket {
@@ -123,5 +185,22 @@ fn unnamed_or_abstract(address: &SockAddr) -> Address {
     match address.as_abstract_namespace() {
         Some(name) => Address::UnixAbstract(name.to_owned()),
         None => Address::Unnamed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_reuse_port_is_told_in_the_words_of_the_documentation() -> io::Result<()> {
+        let no_socket = std::fs::File::open("Cargo.toml")?;
+        let error = set_reuse_port(&SockRef::from(&no_socket)).expect_err("a file has no port");
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(
+            error.to_string(),
+            "reuse_port not supported by this platform"
+        );
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 //!                   └► plain callback: called at once
 //! ```
 
+use std::any::type_name;
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +15,10 @@ use std::task::{Context, Poll, Waker};
 
 use crate::contract::Transport;
 use crate::error::{ExceptionContext, PanicPayload};
-use crate::event_loop::running_loop;
 use crate::streams::{StreamReader, StreamWriter};
+
+use super::attached::Key;
+use super::server_core::ServerCore;
 
 /// What a client handler may return: nothing, or a `Result` whose error is reported.
 #[diagnostic::on_unimplemented(
@@ -88,7 +91,13 @@ pub fn plain(
 
 /// A client handler, whatever its type: called for each connection, within
 /// `connection_made`.
-pub(super) type ClientConnected = Rc<dyn Fn(StreamReader, StreamWriter)>;
+pub(super) type ClientConnected = Rc<dyn Fn(StreamReader, StreamWriter, Served)>;
+
+/// The connection that a handler is called for, as its server knows it.
+pub(super) struct Served {
+    pub(super) server: Rc<ServerCore>,
+    pub(super) key: Key,
+}
 
 pub(super) fn client_connected<F, R>(handler: F) -> ClientConnected
 where
@@ -96,12 +105,17 @@ where
     R: HandlerOutcome,
 {
     let handler = Rc::new(handler);
-    Rc::new(move |reader, writer| {
-        let handler = handler.clone();
+    Rc::new(move |reader, writer, served| {
         if R::CALLED_AT_ONCE {
-            call_at_once(&*handler, reader, writer);
-        } else {
-            running_loop().create_task(serve_client(handler, reader, writer));
+            return call_at_once(&*handler, reader, writer);
+        }
+        let Served { server, key } = served;
+        let unfinished = Unfinished::new(&writer, server.clone(), key);
+        let serving = serve_client(handler.clone(), Box::new((reader, writer)), unfinished);
+        let task = server.handle.create_task(serving);
+        task.name_after(type_name::<F>());
+        if let Some(id) = task.id() {
+            server.attached.handled_by(key, id);
         }
     })
 }
@@ -116,23 +130,28 @@ where
 }
 
 /// Runs a handler, and closes its connection if it fails, panics or is cancelled.
+///
+/// What a task keeps from its first step on, it keeps until it ends, so the client comes in
+/// a box, which is gone as soon as the handler has it.
 #[expect(
     clippy::manual_async_fn,
-    reason = "an `async fn` keeps its arguments twice: 112 bytes for each connection"
+    reason = "an `async fn` keeps its arguments twice, for each connection"
 )]
 fn serve_client<F, R>(
     handler: Rc<F>,
-    reader: StreamReader,
-    writer: StreamWriter,
+    client: Box<(StreamReader, StreamWriter)>,
+    mut unfinished: Unfinished,
 ) -> impl Future<Output = ()>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R,
     R: HandlerOutcome,
 {
     async move {
-        let unfinished = CloseUnlessFinished(Some(writer.transport().clone()));
-        let mut serving = pin!((*handler)(reader, writer));
-        let outcome =
+        let mut serving = pin!({
+            let (reader, writer) = *client;
+            (*handler)(reader, writer)
+        });
+        let failure =
             poll_fn(
                 |cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
                     Ok(Poll::Pending) => Poll::Pending,
@@ -143,33 +162,56 @@ where
                 },
             )
             .await;
-        unfinished.ended(outcome);
+        unfinished.ended(failure);
     }
 }
 
-/// Closes a connection whose handler is dropped before it finished.
-struct CloseUnlessFinished(Option<Rc<dyn Transport>>);
+/// A handler that has not ended. Dropped before it did, or after it failed, this closes its
+/// connection.
+struct Unfinished {
+    transport: Rc<dyn Transport>,
+    server: Rc<ServerCore>,
+    key: Key,
+    fate: Fate,
+}
 
-impl CloseUnlessFinished {
-    /// The handler has returned. After a failure, the drop closes the connection.
-    fn ended(mut self, failure: Option<String>) {
+/// What becomes of the connection when its handler is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Close,
+    /// The handler has ended well: the connection is its writer's.
+    Leave,
+}
+
+impl Unfinished {
+    fn new(writer: &StreamWriter, server: Rc<ServerCore>, key: Key) -> Unfinished {
+        server.attached.handler_begins();
+        Unfinished {
+            transport: writer.transport().clone(),
+            server,
+            key,
+            fate: Fate::Close,
+        }
+    }
+
+    /// The handler has returned.
+    fn ended(&mut self, failure: Option<String>) {
         let Some(failure) = failure else {
-            self.0 = None;
+            self.fate = Fate::Leave;
             return;
         };
-        let mut context =
-            ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
-        if let Some(transport) = &self.0 {
-            context = context.transport(format_args!("{transport:?}"));
-        }
-        running_loop().call_exception_handler(&context);
+        let context = ExceptionContext::new("Unhandled exception in client_connected_cb")
+            .exception(failure)
+            .transport(format_args!("{:?}", self.transport));
+        self.server.handle.call_exception_handler(&context);
     }
 }
 
-impl Drop for CloseUnlessFinished {
+impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(transport) = &self.0 {
-            transport.close();
+        if self.fate == Fate::Close {
+            self.transport.close();
         }
+        self.server.handler_ended(self.key);
     }
 }

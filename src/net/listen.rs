@@ -2,9 +2,14 @@
 //!
 //! ```text
 //!   BoundSocket ─listen─► Listener ──read_ready──► accept, accept, … ─► server
+//!                          watched by   the reactor ◄──► nobody (the server is full or paused)
+//!                                           └─► a timer (the system is out of something)
 //! ```
+//!
+//! asyncio: `_accept_connection`, `_start_serving`.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::{Rc, Weak};
@@ -21,20 +26,36 @@ use crate::transports::Socket;
 
 use super::bind::BoundSocket;
 use super::connect::StreamKind;
-use super::server::ServerCore;
+use super::server_core::ServerCore;
 use super::unix::SocketFile;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// Connections that one readiness of a listener may bring, at most (R9).
+///
+/// 1025: `backlog + 1`, as asyncio has it, up to a backlog of 1024. That takes some ten
+/// milliseconds, and a flood of clients could go on for ever.
+const MAX_ACCEPTED: i32 = 1025;
+
 /// A socket that listens.
 pub(super) struct Listener {
     server: Weak<ServerCore>,
     socket: RefCell<ListeningSocket>,
-    id: Cell<SourceId>,
-    /// Accepting pauses until then: the system is out of something.
-    retry: Cell<Option<TimerHandle>>,
+    address: Address,
+    watch: RefCell<Watch>,
     file: Cell<Option<SocketFile>>,
+}
+
+/// Who looks after a listener.
+enum Watch {
+    /// The reactor, which tells when somebody comes.
+    Reactor(SourceId),
+    /// Nobody, since the server wants no connection now: those who come wait in the
+    /// kernel's queue, and cost nothing.
+    Nobody,
+    /// A timer, since the system is out of something that accepting takes.
+    Timer(TimerHandle),
 }
 
 enum ListeningSocket {
@@ -69,12 +90,8 @@ impl ListeningSocket {
 
 impl Listener {
     /// Listens, and has the reactor tell the server who comes.
-    pub(super) fn listen(
-        bound: BoundSocket,
-        server: &Rc<ServerCore>,
-        backlog: i32,
-    ) -> io::Result<Rc<Listener>> {
-        bound.socket.listen(backlog)?;
+    pub(super) fn listen(bound: BoundSocket, server: &Rc<ServerCore>) -> io::Result<Rc<Listener>> {
+        bound.socket.listen(server.backlog())?;
         let socket = match bound.kind {
             StreamKind::Tcp => ListeningSocket::Tcp(TcpListener::from_std(bound.socket.into())),
             StreamKind::Unix => ListeningSocket::Unix(UnixListener::from_std(bound.socket.into())),
@@ -82,62 +99,102 @@ impl Listener {
         let listener = Rc::new(Listener {
             server: Rc::downgrade(server),
             socket: RefCell::new(socket),
-            id: Cell::new(SourceId::NONE),
-            retry: Cell::new(None),
+            address: bound.address,
+            watch: RefCell::new(Watch::Nobody),
             file: Cell::new(bound.file),
         });
-        listener.register()?;
+        if server.accepts() {
+            listener.begin_watching(server)?;
+        }
         Ok(listener)
     }
 
-    fn register(self: &Rc<Self>) -> io::Result<()> {
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Has it watched, or not, as its server wants it now. While a timer waits for the
+    /// system to recover, nothing is changed: when that is over, this is called.
+    pub(super) fn settle(self: &Rc<Self>) {
         let Some(server) = self.server.upgrade() else {
-            return Ok(());
+            return;
         };
+        let (is_watched, rests) = match *self.watch.borrow() {
+            Watch::Reactor(_) => (true, false),
+            Watch::Nobody => (false, true),
+            Watch::Timer(_) => (false, false),
+        };
+        if is_watched && !server.accepts() {
+            self.end_watching(&server, Watch::Nobody);
+        } else if rests && server.accepts() {
+            if let Err(error) = self.begin_watching(&server) {
+                self.report(&server, "a listening socket can't be watched", &error);
+                self.retry_later(&server);
+            }
+        }
+    }
+
+    /// Stops listening, and closes the socket.
+    pub(super) fn close(&self) {
+        if let Some(server) = self.server.upgrade() {
+            self.end_watching(&server, Watch::Nobody);
+        }
+        self.let_go();
+    }
+
+    fn let_go(&self) {
+        let socket = self.socket.replace(ListeningSocket::Closed);
+        drop(socket);
+        drop(self.file.take());
+    }
+
+    /// Those who came meanwhile are told at once, on each of the back ends.
+    fn begin_watching(self: &Rc<Self>, server: &ServerCore) -> io::Result<()> {
         let mut socket = self.socket.borrow_mut();
         let Some((fd, source)) = socket.as_source() else {
             return Ok(());
         };
         let reactor = &server.handle.core().reactor;
         let id = reactor.register(self.clone(), source, fd, Interest::READABLE, true)?;
-        self.id.set(id);
+        self.watch.replace(Watch::Reactor(id));
         Ok(())
     }
 
-    fn deregister(&self) {
-        let Some(server) = self.server.upgrade() else {
-            return;
-        };
-        let mut socket = self.socket.borrow_mut();
-        let source = socket.as_source().map(|(_, source)| source);
-        let reactor = &server.handle.core().reactor;
-        let owner = reactor.deregister(self.id.replace(SourceId::NONE), source);
-        drop(socket);
-        drop(owner);
-    }
-
-    /// Stops listening, and closes the socket.
-    pub(super) fn close(&self) {
-        if let Some(retry) = self.retry.take() {
-            retry.cancel();
+    fn end_watching(&self, server: &ServerCore, next: Watch) {
+        match self.watch.replace(next) {
+            Watch::Reactor(id) => {
+                let mut socket = self.socket.borrow_mut();
+                let source = socket.as_source().map(|(_, source)| source);
+                let owner = server.handle.core().reactor.deregister(id, source);
+                drop(socket);
+                drop(owner);
+            }
+            Watch::Timer(retry) => retry.cancel(),
+            Watch::Nobody => {}
         }
-        self.deregister();
-        let socket = self.socket.replace(ListeningSocket::Closed);
-        drop(socket);
-        drop(self.file.take());
     }
 
-    /// R9: accepts at most `backlog + 1` connections; the next turn accepts the others.
+    fn watched_as(&self) -> Option<SourceId> {
+        match *self.watch.borrow() {
+            Watch::Reactor(id) => Some(id),
+            Watch::Nobody | Watch::Timer(_) => None,
+        }
+    }
+
+    /// R9: accepts a bounded number of connections; the next turn accepts the others.
     fn accept_some(self: &Rc<Self>) {
         let Some(server) = self.server.upgrade() else {
             return;
         };
         let mut failed = false;
-        for _ in 0..=server.backlog() {
+        for _ in 0..server.backlog().saturating_add(1).min(MAX_ACCEPTED) {
             let accepted = self.socket.borrow().accept();
             let error = match accepted {
                 Ok((socket, peer)) => {
                     server.connected(socket, peer);
+                    if self.watched_as().is_none() {
+                        return; // the server is full, paused or closed now
+                    }
                     continue;
                 }
                 Err(error) => error,
@@ -146,52 +203,48 @@ impl Listener {
                 io::ErrorKind::WouldBlock => return,
                 io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
                 _ if is_out_of_resources(&error) => {
-                    report(&server, "socket.accept() out of system resource", &error);
-                    return self.pause_accepting(&server);
+                    self.retry_later(&server);
+                    self.report(&server, "socket.accept() out of system resource", &error);
+                    return;
                 }
                 // One connection may be broken, and there may be others behind it, of
                 // which no edge will tell (R6); but not if it goes on like this.
                 _ => {
-                    report(&server, "socket.accept() failed", &error);
                     if std::mem::replace(&mut failed, true) {
-                        return self.pause_accepting(&server);
+                        self.retry_later(&server);
+                    }
+                    self.report(&server, "socket.accept() failed", &error);
+                    if self.watched_as().is_none() {
+                        return;
                     }
                 }
             }
         }
         // R6: there may be more, and no edge will say so.
-        let reactor = &server.handle.core().reactor;
-        reactor.retain(self.id.get(), Direction::Read);
+        if let Some(id) = self.watched_as() {
+            server.handle.core().reactor.retain(id, Direction::Read);
+        }
     }
 
     /// Out of the poller for a while, for it would not stop telling; and out of the loop
     /// of accepts, for the next one would fail in the same way.
-    fn pause_accepting(self: &Rc<Self>, server: &Rc<ServerCore>) {
-        self.deregister();
+    fn retry_later(self: &Rc<Self>, server: &ServerCore) {
         let listener = self.clone();
-        let retry = server
-            .handle
-            .call_later(ACCEPT_RETRY_DELAY, move || listener.accept_again());
-        self.retry.set(retry.ok());
+        let retry = server.handle.call_later(ACCEPT_RETRY_DELAY, move || {
+            listener.watch.replace(Watch::Nobody);
+            listener.settle();
+        });
+        // A closed loop takes no timer, and accepts nobody.
+        let next = retry.map_or(Watch::Nobody, Watch::Timer);
+        self.end_watching(server, next);
     }
 
-    fn accept_again(self: &Rc<Self>) {
-        self.retry.set(None);
-        let Some(server) = self.server.upgrade() else {
-            return;
-        };
-        if let Err(error) = self.register() {
-            report(&server, "a listening socket can't be watched", &error);
-            self.pause_accepting(&server);
-        }
+    fn report(&self, server: &ServerCore, message: &'static str, error: &io::Error) {
+        let context = ExceptionContext::new(message)
+            .exception(error)
+            .socket(format_args!("{self:?}"));
+        server.handle.call_exception_handler(&context);
     }
-}
-
-fn report(server: &Rc<ServerCore>, message: &'static str, error: &io::Error) {
-    let context = ExceptionContext::new(message)
-        .exception(error)
-        .socket(format_args!("{server:?}"));
-    server.handle.call_exception_handler(&context);
 }
 
 impl EventSource for Listener {
@@ -202,14 +255,26 @@ impl EventSource for Listener {
     fn write_ready(self: Rc<Self>) {}
 
     fn hollow(self: Rc<Self>) {
-        let socket = self.socket.replace(ListeningSocket::Closed);
-        drop(socket);
-        drop(self.file.take());
+        self.watch.replace(Watch::Nobody);
+        self.let_go();
     }
 
     fn owner(&self) -> Option<String> {
         let server = self.server.upgrade()?;
         Some(format!("{server:?}"))
+    }
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<listening socket")?;
+        if let Ok(mut socket) = self.socket.try_borrow_mut() {
+            match socket.as_source() {
+                Some((fd, _)) => write!(f, " fd={fd}")?,
+                None => f.write_str(" closed")?,
+            }
+        }
+        write!(f, " {}>", self.address)
     }
 }
 

@@ -25,7 +25,10 @@ mod handler; // what is called for each client
 mod bind; //    sockets that have an address
 mod unix; //    Unix-domain sockets, and their files
 mod listen; //  sockets that listen
-mod server; //  the server, and its connections
+mod server; //  the server, as a program holds it
+mod server_core; // and as its listeners and connections share it
+mod attached; // who came to it, and is not gone yet
+mod shutdown; // how it stops without dropping a reply
 mod explained; // errors that say what was attempted
 
 pub use client::{
@@ -37,3 +40,4 @@ pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSo
 pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;
 pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};
+pub use shutdown::{Shutdown, Stopped};

@@ -13,15 +13,15 @@ use std::path::PathBuf;
 use std::pin::Pin;
 
 use crate::contract::Protocol;
-use crate::event_loop::{AddrInfoFlags, LoopHandle, Wanted, running_loop};
+use crate::event_loop::{AddrInfoFlags, Family, LoopHandle, Wanted, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
-use crate::task::yield_now;
 
-use super::bind::{BoundSocket, bind_all};
+use super::bind::{BindOptions, BoundSocket, bind_all};
 use super::connect::StreamKind;
-use super::handler::{ClientConnected, HandlerOutcome, client_connected};
+use super::handler::{ClientConnected, HandlerOutcome, Served, client_connected};
 use super::host::Host;
-use super::server::{ProtocolFactory, Server};
+use super::server::Server;
+use super::server_core::{ProtocolFactory, ServerCore, ServerSettings};
 use super::unix::{AtClose, FileSettings};
 
 /// How many connections may wait to be accepted, unless set.
@@ -29,15 +29,39 @@ const BACKLOG: i32 = 100;
 
 /// A server to be started: set what is to be set, then await it.
 ///
-/// Made by [`start_server`](crate::start_server), [`LoopHandle::create_server`] and their twins. `On` is where it
-/// serves: [`OnHost`], [`OnPath`] or [`OnSock`]; `With` is what serves: [`WithHandler`] or
-/// [`WithFactory`]. Each offers what makes sense with it.
+/// Made by [`start_server`](crate::start_server), [`LoopHandle::create_server`] and their
+/// twins. `On` is where it serves: [`OnHost`], [`OnPath`] or [`OnSock`]; `With` is what
+/// serves: [`WithHandler`] or [`WithFactory`]. Each offers what makes sense with it, so that
+/// nobody can give a host and a socket, or neither.
+///
+/// # Cancel safety
+/// Dropping the future before it is ready closes what was bound.
 #[must_use = "a server is started only when it is awaited"]
 pub struct Serve<On, With> {
     handle: LoopHandle,
     on: On,
     with: With,
-    backlog: i32,
+    settings: Settings,
+}
+
+/// What may be set of any server.
+#[derive(Debug)]
+struct Settings {
+    of_server: ServerSettings,
+    start_serving: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            of_server: ServerSettings {
+                backlog: BACKLOG,
+                max_connections: None,
+                cancel_on_disconnect: false,
+            },
+            start_serving: true,
+        }
+    }
 }
 
 /// Serves on a host and a port.
@@ -45,6 +69,8 @@ pub struct Serve<On, With> {
 pub struct OnHost {
     host: Host,
     port: u16,
+    wanted: Wanted,
+    options: BindOptions,
 }
 
 /// Serves on the path of a Unix-domain socket.
@@ -78,6 +104,11 @@ impl OnHost {
         OnHost {
             host: host.into(),
             port,
+            wanted: Wanted {
+                flags: AddrInfoFlags::PASSIVE,
+                ..Wanted::default()
+            },
+            options: BindOptions::default(),
         }
     }
 }
@@ -105,12 +136,93 @@ impl OnSock {
 
 impl<On: Into<Place> + 'static, With> Serve<On, With> {
     /// Sets how many connections may wait to be accepted: 100 unless set. Less than one
-    /// counts as one.
+    /// counts as one, and the system has an upper bound of its own.
+    ///
+    /// One more than this many are accepted in a turn at the most, and never more than
+    /// 1,025.
     ///
     /// # asyncio
     /// The argument `backlog`.
     pub fn backlog(mut self, backlog: i32) -> Self {
-        self.backlog = backlog.max(1);
+        self.settings.of_server.backlog = backlog.max(1);
+        self
+    }
+
+    /// Sets how many connections may stand at once: any number unless set. See
+    /// [`Server::set_max_connections`].
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn max_connections(mut self, max: impl Into<Option<usize>>) -> Self {
+        self.settings.of_server.max_connections = max.into();
+        self
+    }
+
+    /// Sets whether it begins to accept connections at once: it does unless set to false.
+    ///
+    /// If not, its sockets are bound and do not listen, so that clients are refused until
+    /// [`Server::start_serving`] or [`Server::serve_forever`].
+    ///
+    /// # asyncio
+    /// The argument `start_serving`.
+    pub fn start_serving(mut self, start_serving: bool) -> Self {
+        self.settings.start_serving = start_serving;
+        self
+    }
+}
+
+impl<With> Serve<OnHost, With> {
+    /// Sets the family of the addresses to serve on: both IPv4 and IPv6 unless set.
+    ///
+    /// # asyncio
+    /// The argument `family`.
+    pub fn family(mut self, family: Family) -> Self {
+        self.on.wanted.family = family;
+        self
+    }
+
+    /// Sets what is asked of the resolver: [`AddrInfoFlags::PASSIVE`] unless set, with which
+    /// no host means all interfaces, and without which it means the loopback.
+    ///
+    /// # asyncio
+    /// The argument `flags`.
+    pub fn flags(mut self, flags: AddrInfoFlags) -> Self {
+        self.on.wanted.flags = flags;
+        self
+    }
+
+    /// Sets whether a port can be bound again that connections of an earlier server still
+    /// hold (`SO_REUSEADDR`): it can unless set to false.
+    ///
+    /// # asyncio
+    /// The argument `reuse_address`, whose default on POSIX systems this is.
+    pub fn reuse_address(mut self, reuse_address: bool) -> Self {
+        self.on.options.reuse_address = reuse_address;
+        self
+    }
+
+    /// Sets whether other servers may bind to the same port (`SO_REUSEPORT`), if they all
+    /// say so: they may not unless set. Linux shares the connections out among them; other
+    /// systems may give all to the last one.
+    ///
+    /// # Errors
+    /// When awaited, `reuse_port not supported by this platform` where it is not.
+    ///
+    /// # asyncio
+    /// The argument `reuse_port`.
+    pub fn reuse_port(mut self, reuse_port: bool) -> Self {
+        self.on.options.reuse_port = reuse_port;
+        self
+    }
+
+    /// Sets whether the system probes connections on which nothing is said
+    /// (`SO_KEEPALIVE`), so that a peer that vanished is noticed, after hours with the
+    /// usual settings: it does not unless set.
+    ///
+    /// # asyncio
+    /// The argument `keep_alive` (3.13).
+    pub fn keep_alive(mut self, keep_alive: bool) -> Self {
+        self.on.options.keep_alive = keep_alive;
         self
     }
 }
@@ -158,7 +270,7 @@ impl<With> Serve<OnPath, With> {
     ///
     /// # fn main() -> io::Result<()> {
     /// # let path = std::env::temp_dir().join(format!("mode-{}.sock", std::process::id()));
-    /// run(async {
+    /// run(async move {
     ///     let server = start_unix_server(handle, &path).mode(0o660).await?;
     ///     let mode = std::fs::metadata(&path)?.permissions().mode();
     ///     assert_eq!(mode & 0o777, 0o660);
@@ -187,7 +299,7 @@ impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
                 client_connected: client_connected(handler),
                 limit: None,
             },
-            backlog: BACKLOG,
+            settings: Settings::default(),
         }
     }
 
@@ -200,10 +312,27 @@ impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
         self
     }
 
+    /// Sets whether a handler's task is cancelled when its peer is gone: it is not unless
+    /// set, and learns it by its next read or `drain`.
+    ///
+    /// Gone means that the connection was lost by an error: the peer reset it, what we wrote
+    /// was refused, the network gave up. A peer that ended its side of the stream is not
+    /// gone: it may still read. One that closed everything looks the same until it is
+    /// written to, so a handler that computes for long without reading or writing had best
+    /// ask for the end by a read. And a connection that this side has closed cancels nobody:
+    /// a handler may go on behind it.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn cancel_on_disconnect(mut self, cancel: bool) -> Self {
+        self.settings.of_server.cancel_on_disconnect = cancel;
+        self
+    }
+
     async fn start(self) -> io::Result<Server> {
         // Before any I/O: a limit of zero is refused here.
         let factory = self.with.factory()?;
-        start(&self.handle, self.on.into(), self.backlog, factory).await
+        start(&self.handle, self.on.into(), self.settings, factory).await
     }
 }
 
@@ -215,13 +344,14 @@ impl WithHandler {
             None => StreamReader::new().limit(),
         };
         let client_connected = self.client_connected;
-        Ok(Box::new(move || {
+        Ok(Box::new(move |server, key| {
             let reader =
                 StreamReader::with_limit(limit).expect("this limit has made a reader before");
             let client_connected = client_connected.clone();
+            let server = server.clone();
             Box::new(StreamReaderProtocol::with_callback(
                 reader,
-                move |reader, writer| client_connected(reader, writer),
+                move |reader, writer| client_connected(reader, writer, Served { server, key }),
             ))
         }))
     }
@@ -237,9 +367,9 @@ impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
             handle: handle.clone(),
             on,
             with: WithFactory {
-                factory: Box::new(move || Box::new(factory())),
+                factory: Box::new(move |_server, _key| Box::new(factory())),
             },
-            backlog: BACKLOG,
+            settings: Settings::default(),
         }
     }
 
@@ -247,7 +377,7 @@ impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
         start(
             &self.handle,
             self.on.into(),
-            self.backlog,
+            self.settings,
             self.with.factory,
         )
         .await
@@ -275,13 +405,15 @@ impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithFactory> {
 async fn start(
     handle: &LoopHandle,
     place: Place,
-    backlog: i32,
+    settings: Settings,
     factory: ProtocolFactory,
 ) -> io::Result<Server> {
     let bound = place.bind(handle).await?;
-    let server = Server::new(handle, bound, backlog, factory);
-    server.core().start_serving()?;
-    yield_now().await;
+    let core = ServerCore::new(handle, bound, &settings.of_server, factory);
+    let server = Server::new(core);
+    if settings.start_serving {
+        server.start_serving().await?;
+    }
     Ok(server)
 }
 
@@ -290,7 +422,7 @@ impl<On: fmt::Debug, With: fmt::Debug> fmt::Debug for Serve<On, With> {
         f.debug_struct("Serve")
             .field("on", &self.on)
             .field("with", &self.with)
-            .field("backlog", &self.backlog)
+            .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
 }
@@ -343,12 +475,8 @@ impl Place {
     async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
         match self {
             Place::Host(on) => {
-                let wanted = Wanted {
-                    flags: AddrInfoFlags::PASSIVE,
-                    ..Wanted::default()
-                };
-                let addresses = on.host.resolve_to_bind(handle, on.port, wanted).await?;
-                bind_all(&addresses)
+                let addresses = on.host.resolve_to_bind(handle, on.port, on.wanted).await?;
+                bind_all(&addresses, on.options)
             }
             Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file)?]),
             Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted)?]),

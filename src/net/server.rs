@@ -1,20 +1,17 @@
-//! The server: listeners, and the connections that came by them.
+//! The server: what it listens on, and every way to stop it.
 
-use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::IntoFuture;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::time::Duration;
 
-use crate::contract::{Address, Protocol};
-use crate::error::{Cancelled, ExceptionContext, PanicPayload};
-use crate::event_loop::LoopHandle;
+use crate::contract::Address;
+use crate::error::Cancelled;
 use crate::task::yield_now;
-use crate::transports::{Opening, Socket, StreamTransport};
-use crate::waiters::WaiterList;
 
-use super::bind::BoundSocket;
-use super::listen::Listener;
+use super::server_core::ServerCore;
+use super::shutdown::Shutdown;
 
 /// A server: what it listens on, and how to stop it.
 ///
@@ -64,22 +61,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub(super) fn new(
-        handle: &LoopHandle,
-        bound: Vec<BoundSocket>,
-        backlog: i32,
-        factory: ProtocolFactory,
-    ) -> Server {
-        let core = Rc::new(ServerCore {
-            handle: handle.clone(),
-            stage: RefCell::new(Stage::Bound(bound)),
-            backlog,
-            factory: Cell::new(Some(factory)),
-            connections: Cell::new(0),
-            is_awaited: Cell::new(false),
-            closed: WaiterList::default(),
-            idle: WaiterList::default(),
-        });
+    pub(super) fn new(core: Rc<ServerCore>) -> Server {
         Server {
             owner: Rc::new(ServerOwner { core }),
         }
@@ -91,26 +73,27 @@ impl Server {
     /// `Server.sockets`.
     #[must_use]
     pub fn sockets(&self) -> Vec<Address> {
-        match &*self.core().stage.borrow() {
-            Stage::Bound(bound) => bound.iter().map(|b| b.address.clone()).collect(),
-            Stage::Serving { addresses, .. } => addresses.clone(),
-            Stage::Closed => Vec::new(),
-        }
+        self.core().addresses()
     }
 
-    /// Says whether it accepts connections.
+    /// Says whether it has begun to serve and is not closed. One that is full or paused
+    /// serves.
     ///
     /// # asyncio
     /// `Server.is_serving`.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        matches!(*self.core().stage.borrow(), Stage::Serving { .. })
+        self.core().is_serving()
     }
 
-    /// Begins to accept connections. Again has no effect.
+    /// Begins to accept connections, and lets the others have a turn. Again has no other
+    /// effect.
     ///
     /// # Errors
-    /// What listening fails with; if the server is closed (D12).
+    /// What listening fails with: the server is closed then. If it is closed (D12).
+    ///
+    /// # Cancel safety
+    /// The server serves from the first poll on, also if the future is dropped then.
     ///
     /// # asyncio
     /// `Server.start_serving`.
@@ -149,6 +132,83 @@ impl Server {
         Err(Cancelled.into())
     }
 
+    /// Awaits `body`, then closes the server and waits until its last connection is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future, or a panic of `body`, closes the server without waiting.
+    ///
+    /// # asyncio
+    /// `async with server:`
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    /// use millstream::{plain, run, start_server};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let server = start_server(plain(|_reader, _writer| ()), "127.0.0.1", 0).await?;
+    ///     let addresses = server.scoped(async { server.sockets() }).await;
+    ///     assert_eq!(addresses.len(), 1);
+    ///     assert!(!server.is_serving());
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub async fn scoped<F: IntoFuture>(&self, body: F) -> F::Output {
+        let leaving = CloseOnDrop(self.core());
+        let output = body.await;
+        drop(leaving);
+        self.wait_closed().await;
+        output
+    }
+
+    // ── who is accepted ─────────────────────────────────────────────────────────
+
+    /// Returns how many connections stand that this server accepted.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.core().attached.connections()
+    }
+
+    /// Sets how many connections may stand at once; `None`: any number.
+    ///
+    /// While so many stand, none is accepted, and whoever comes waits in the system's queue
+    /// (see [`backlog`](crate::Serve::backlog)), which costs the server nothing; when one is
+    /// over, the next is accepted. Those that stand are left alone if the number is lower
+    /// than theirs. Zero accepts nobody.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn set_max_connections(&self, max: impl Into<Option<usize>>) {
+        self.core().set_max_connections(max.into());
+    }
+
+    /// Accepts nobody until [`resume_accepting`](Server::resume_accepting): whoever comes
+    /// waits in the system's queue. Connections that stand are left alone. Again has no
+    /// effect.
+    ///
+    /// A server that has not begun to serve, or is closed, remembers it all the same.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn pause_accepting(&self) {
+        self.core().pause_accepting();
+    }
+
+    /// Ends what [`pause_accepting`](Server::pause_accepting) began. Again has no effect.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn resume_accepting(&self) {
+        self.core().resume_accepting();
+    }
+
+    // ── stopping ────────────────────────────────────────────────────────────────
+
     /// Stops accepting connections. Those that stand are left alone. Again has no effect.
     ///
     /// # asyncio
@@ -157,14 +217,34 @@ impl Server {
         self.core().close();
     }
 
+    /// Closes every connection that it accepted, once what is in its write buffer has been
+    /// sent. The server goes on.
+    ///
+    /// Their handlers go on, too: their reads meet the end, what they write is dropped.
+    ///
+    /// # asyncio
+    /// `Server.close_clients` (3.13).
+    pub fn close_clients(&self) {
+        self.core().close_clients();
+    }
+
+    /// Aborts every connection that it accepted: what is in their write buffers is lost.
+    /// The server goes on.
+    ///
+    /// # asyncio
+    /// `Server.abort_clients` (3.13).
+    pub fn abort_clients(&self) {
+        self.core().abort_clients();
+    }
+
     /// Waits until the server is closed and the last of its connections is over.
     ///
     /// For the connections, not for the tasks that serve them: what a handler does behind
-    /// its connection's end may still be under way. Who must wait for that keeps the tasks,
-    /// which a callback made by [`plain`](crate::plain) can create.
+    /// its connection's end may still be under way. [`shutdown`](Server::shutdown) waits for
+    /// both.
     ///
     /// A connection whose peer does not read what is queued for it is never over: see
-    /// [`close_with_timeout`](crate::StreamWriter::close_with_timeout).
+    /// [`close_with_timeout`](crate::StreamWriter::close_with_timeout), and `shutdown`.
     ///
     /// # Cancel safety
     /// Cancel safe: it holds nothing.
@@ -172,22 +252,69 @@ impl Server {
     /// # asyncio
     /// `Server.wait_closed`, as of 3.12.1: it may wait for ever on an idle client.
     pub async fn wait_closed(&self) {
-        let core = self.core();
-        if !core.is_over() {
-            core.idle.wait().await;
-        }
+        self.core().wait_idle().await;
     }
 
-    /// Returns how many connections stand that this server accepted.
+    /// Stops the server without dropping a reply, in bounded time: its connections and the
+    /// tasks of its handlers, too.
+    ///
+    /// 1. It is closed, and waits up to `grace` for connections and handlers to end by
+    ///    themselves.
+    /// 2. The connections that are left are closed: their handlers' reads meet the end, and
+    ///    what was written is sent. Up to one second is waited for that, unless
+    ///    [`flush_time`](Shutdown::flush_time) says otherwise.
+    /// 3. The connections that are left are aborted, and the handlers that are left
+    ///    cancelled; when both are gone, it returns how many ended in which way.
+    ///
+    /// What a handler wrote by the end of the grace arrives whole, if its peer reads it in
+    /// time; a reply that it writes in several steps may be cut between two of them then. A
+    /// handler that serves one request after the other on a connection had best look at a
+    /// flag between two of them, which you set before you call this.
+    ///
+    /// Tasks that a handler made itself are not known here. A handler that awaits this is
+    /// not cancelled by it, and not waited for at the end; but its connection is closed when
+    /// the grace is over.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves what is done done: the server stays closed, and the phases
+    /// that had not begun are left out. It may be called again.
     ///
     /// # asyncio
-    /// No counterpart.
-    #[must_use]
-    pub fn connection_count(&self) -> usize {
-        self.core().connections.get()
+    /// No counterpart; the `wait_closed` of 3.12.1 between `close_clients` and
+    /// `abort_clients` comes near.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    /// use std::time::Duration;
+    /// use millstream::{StreamReader, StreamWriter, open_connection, run, start_server};
+    ///
+    /// async fn idle(mut reader: StreamReader, _writer: StreamWriter) -> io::Result<()> {
+    ///     reader.readline().await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let server = start_server(idle, "127.0.0.1", 0).await?;
+    ///     let port = server.sockets()[0].port().unwrap_or(0);
+    ///     let (mut reader, _writer) = open_connection("127.0.0.1", port).await?;
+    ///     while server.connection_count() == 0 {
+    ///         millstream::yield_now().await;
+    ///     }
+    ///
+    ///     let stopped = server.shutdown(Duration::from_millis(10)).await;
+    ///     assert_eq!(stopped.closed, 1);
+    ///     assert_eq!(reader.readline().await?, b"");
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn shutdown(&self, grace: Duration) -> Shutdown {
+        Shutdown::new(self.core().clone(), grace)
     }
 
-    pub(super) fn core(&self) -> &Rc<ServerCore> {
+    fn core(&self) -> &Rc<ServerCore> {
         &self.owner.core
     }
 }
@@ -209,175 +336,6 @@ impl Drop for ServerOwner {
     }
 }
 
-/// Makes the protocol of one connection.
-pub(super) type ProtocolFactory = Box<dyn FnMut() -> Box<dyn Protocol>>;
-
-/// The server, as its listeners and connections know it.
-pub(super) struct ServerCore {
-    pub(super) handle: LoopHandle,
-    stage: RefCell<Stage>,
-    backlog: i32,
-    /// `None` while it is called (R3), and once the server is closed.
-    factory: Cell<Option<ProtocolFactory>>,
-    connections: Cell<usize>,
-    /// Somebody waits in `serve_forever`.
-    is_awaited: Cell<bool>,
-    closed: WaiterList,
-    idle: WaiterList,
-}
-
-/// How far the server is.
-enum Stage {
-    /// Bound, not listening: clients are refused.
-    Bound(Vec<BoundSocket>),
-    Serving {
-        listeners: Vec<Rc<Listener>>,
-        addresses: Vec<Address>,
-    },
-    Closed,
-}
-
-impl ServerCore {
-    pub(super) fn backlog(&self) -> i32 {
-        self.backlog
-    }
-
-    pub(super) fn start_serving(self: &Rc<Self>) -> io::Result<()> {
-        let bound = match &mut *self.stage.borrow_mut() {
-            Stage::Bound(bound) => std::mem::take(bound),
-            Stage::Serving { .. } => return Ok(()),
-            Stage::Closed => {
-                return Err(io::Error::other(format!("server {self:?} is closed")));
-            }
-        };
-        let addresses = bound.iter().map(|b| b.address.clone()).collect();
-        let mut listeners = Vec::new();
-        for socket in bound {
-            match Listener::listen(socket, self, self.backlog) {
-                Ok(listener) => listeners.push(listener),
-                Err(error) => {
-                    listeners
-                        .iter()
-                        .for_each(|listener: &Rc<Listener>| listener.close());
-                    self.stage.replace(Stage::Closed);
-                    return Err(error);
-                }
-            }
-        }
-        self.stage.replace(Stage::Serving {
-            listeners,
-            addresses,
-        });
-        Ok(())
-    }
-
-    /// Somebody connected. Whatever goes wrong with one connection leaves the listener
-    /// and the others alone.
-    pub(super) fn connected(self: &Rc<Self>, socket: Socket, peer_name: Option<Address>) {
-        let Some(protocol) = self.make_protocol() else {
-            return;
-        };
-        if self.handle.get_debug() {
-            log::debug!("{self:?} accepts a connection from {peer_name:?}");
-        }
-        let server = self.clone();
-        // D11: attached from now on, not only when the connection is made.
-        self.connections.set(self.connections.get() + 1);
-        let opened = StreamTransport::open(
-            &self.handle,
-            Opening {
-                socket,
-                protocol,
-                peer_name,
-                on_made: None,
-                on_detached: Some(Box::new(move || server.detached())),
-            },
-        );
-        if let Err(error) = opened {
-            self.detached();
-            self.report_failed_connection(&error.to_string());
-        }
-    }
-
-    /// Calls the factory, out of its cell (R3).
-    fn make_protocol(&self) -> Option<Box<dyn Protocol>> {
-        let mut factory = self.factory.take()?;
-        let made = catch_unwind(AssertUnwindSafe(&mut factory));
-        if self.stage_is_closed() {
-            drop(factory);
-        } else {
-            self.factory.set(Some(factory));
-        }
-        match made {
-            Ok(protocol) => Some(protocol),
-            Err(panic) => {
-                self.report_failed_connection(&PanicPayload::new(panic).to_string());
-                None
-            }
-        }
-    }
-
-    fn report_failed_connection(&self, reason: &str) {
-        if self.handle.get_debug() {
-            self.handle.call_exception_handler(
-                &ExceptionContext::new("Error on transport creation for incoming connection")
-                    .exception(reason),
-            );
-        }
-    }
-
-    /// A connection is over, and its socket closed.
-    fn detached(&self) {
-        self.connections.set(self.connections.get() - 1);
-        if self.is_over() {
-            self.idle.wake_all();
-        }
-    }
-
-    fn close(&self) {
-        let stage = self.stage.replace(Stage::Closed);
-        if let Stage::Closed = stage {
-            return;
-        }
-        if let Stage::Serving { listeners, .. } = &stage {
-            for listener in listeners {
-                listener.close();
-            }
-        }
-        drop(stage);
-        drop(self.factory.take());
-        self.closed.wake_all();
-        if self.is_over() {
-            self.idle.wake_all();
-        }
-    }
-
-    fn stage_is_closed(&self) -> bool {
-        matches!(*self.stage.borrow(), Stage::Closed)
-    }
-
-    fn is_over(&self) -> bool {
-        self.stage_is_closed() && self.connections.get() == 0
-    }
-}
-
-impl fmt::Debug for ServerCore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<Server sockets=[")?;
-        if let Ok(stage) = self.stage.try_borrow() {
-            let addresses: Vec<String> = match &*stage {
-                Stage::Bound(bound) => bound.iter().map(|b| b.address.to_string()).collect(),
-                Stage::Serving { addresses, .. } => {
-                    addresses.iter().map(ToString::to_string).collect()
-                }
-                Stage::Closed => Vec::new(),
-            };
-            f.write_str(&addresses.join(", "))?;
-        }
-        f.write_str("]>")
-    }
-}
-
 /// Somebody waits in `serve_forever`; dropped there, the server closes.
 struct Awaited<'a>(&'a ServerCore);
 
@@ -391,6 +349,15 @@ impl<'a> Awaited<'a> {
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         self.0.is_awaited.set(false);
+        self.0.close();
+    }
+}
+
+/// A scope that the server is closed with, however it is left.
+struct CloseOnDrop<'a>(&'a ServerCore);
+
+impl Drop for CloseOnDrop<'_> {
+    fn drop(&mut self) {
         self.0.close();
     }
 }

@@ -21,8 +21,9 @@ use super::serve::{OnHost, OnPath, OnSock, Serve, WithFactory, WithHandler};
 /// to the exception handler, and closes the connection.
 ///
 /// Keyword arguments of asyncio's are methods of what this returns, which is awaited.
-/// Port 0 has the system choose one: see [`Server::sockets`]. Keep the [`Server`]: dropping
-/// it closes it (D29), and `let _ = start_server(…).await?` drops it at once.
+/// Port 0 has the system choose one: see [`Server::sockets`](crate::Server::sockets). Keep
+/// the [`Server`](crate::Server): dropping it closes it (D29), and
+/// `let _ = start_server(…).await?` drops it at once.
 ///
 /// What the handlers share, the closure owns (`move`), and gives each of them a clone:
 /// ```no_run

@@ -30,4 +30,4 @@ pub use memory::memory_transport_pair;
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
 pub(crate) use socket::Socket;
-pub(crate) use stream_transport::{Opening, StreamTransport};
+pub(crate) use stream_transport::{Ending, Opening, StreamTransport};

@@ -51,7 +51,7 @@ pub(crate) struct StreamTransport {
     /// The poller was asked to watch for room to write (and is never asked to stop).
     watches_writable: Cell<bool>,
     flush_waiters: WakerSet,
-    on_detached: Cell<Option<Box<dyn FnOnce()>>>,
+    on_detached: Cell<Option<OnDetached>>,
     info: Info,
 }
 
@@ -71,7 +71,19 @@ pub(crate) struct Opening {
     /// Called when `connection_made` has returned and reading has started.
     pub(crate) on_made: Option<Box<dyn FnOnce()>>,
     /// Called when the connection was lost and its socket is closed.
-    pub(crate) on_detached: Option<Box<dyn FnOnce()>>,
+    pub(crate) on_detached: Option<OnDetached>,
+}
+
+/// What is called when a connection is over.
+pub(crate) type OnDetached = Box<dyn FnOnce(Ending)>;
+
+/// What a connection ended by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// This side closed or aborted it.
+    Closed,
+    /// An error: the peer is gone, or a callback failed.
+    Error,
 }
 
 impl StreamTransport {
@@ -492,6 +504,10 @@ impl StreamTransport {
     }
 
     fn connection_lost(&self, error: Option<ConnError>) {
+        let ending = match &error {
+            None => Ending::Closed,
+            Some(_) => Ending::Error,
+        };
         let told = self.call_last("connection_lost", |p| p.connection_lost(error));
         if let Err(error) = told {
             self.report(
@@ -501,7 +517,7 @@ impl StreamTransport {
         }
         self.let_go();
         if let Some(on_detached) = self.on_detached.take() {
-            on_detached();
+            on_detached(ending);
         }
         self.flush_waiters.wake_all();
     }

@@ -1,0 +1,126 @@
+//! The attached: who came to a server and is not gone yet, its connections and handlers.
+//!
+//! ```text
+//!   accept ─attach─► entry ◄─serves─ handler's task
+//!                      │ transport (weak)      │
+//!   connection_lost ───┴─ detach ─┐   ┌─ ended ┘
+//!                                 ▼   ▼
+//!                             both over: the entry is free
+//! ```
+//!
+//! An entry is all that a server keeps of a connection: 16 bytes.
+//!
+//! asyncio: `Server._attach`, `_detach` and `_clients`, without the handlers.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use slab::Slab;
+
+use crate::contract::Transport;
+use crate::executor::TaskId;
+use crate::transports::StreamTransport;
+
+/// The connections of a server, and the handlers that serve them.
+#[derive(Default)]
+pub(super) struct Attached {
+    entries: RefCell<Slab<Entry>>,
+    connections: Cell<usize>,
+    handlers: Cell<usize>,
+}
+
+/// Names an entry, until it is free.
+pub(super) type Key = u32;
+
+/// A connection and the task that handles it, if one does.
+struct Entry {
+    /// Weak: the reactor's table owns it (R1). Dangling before it is opened and once it is
+    /// detached.
+    transport: Weak<StreamTransport>,
+    handler: Option<TaskId>,
+}
+
+impl Entry {
+    fn is_detached(&self) -> bool {
+        self.transport.ptr_eq(&Weak::new())
+    }
+}
+
+impl Attached {
+    /// Counts a connection in.
+    pub(super) fn attach(&self) -> Key {
+        self.connections.set(self.connections.get() + 1);
+        let key = self.entries.borrow_mut().insert(Entry {
+            transport: Weak::new(),
+            handler: None,
+        });
+        Key::try_from(key).expect("four billion connections don't fit into memory")
+    }
+
+    /// The connection has a transport.
+    pub(super) fn opened(&self, key: Key, transport: &Rc<StreamTransport>) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(key as usize) {
+            entry.transport = Rc::downgrade(transport);
+        }
+    }
+
+    /// Counts a connection out, and returns its handler if that still runs.
+    pub(super) fn detach(&self, key: Key) -> Option<TaskId> {
+        self.connections.set(self.connections.get() - 1);
+        let mut entries = self.entries.borrow_mut();
+        let entry = entries.get_mut(key as usize)?;
+        if let Some(handler) = entry.handler {
+            entry.transport = Weak::new();
+            return Some(handler);
+        }
+        entries.remove(key as usize);
+        None
+    }
+
+    /// Counts a handler in, whose task is yet to be made.
+    pub(super) fn handler_begins(&self) {
+        self.handlers.set(self.handlers.get() + 1);
+    }
+
+    /// The connection is handled by that task.
+    pub(super) fn handled_by(&self, key: Key, task: TaskId) {
+        if let Some(entry) = self.entries.borrow_mut().get_mut(key as usize) {
+            entry.handler = Some(task);
+        }
+    }
+
+    /// Counts a handler out.
+    pub(super) fn handler_ended(&self, key: Key) {
+        self.handlers.set(self.handlers.get() - 1);
+        let mut entries = self.entries.borrow_mut();
+        let Some(entry) = entries.get_mut(key as usize) else {
+            return;
+        };
+        if entry.handler.take().is_some() && entry.is_detached() {
+            entries.remove(key as usize);
+        }
+    }
+
+    /// Returns how many connections are attached.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Returns how many handlers run.
+    pub(super) fn handlers(&self) -> usize {
+        self.handlers.get()
+    }
+
+    /// Returns the transports of all connections that are open.
+    pub(super) fn transports(&self) -> Vec<Rc<dyn Transport>> {
+        let entries = self.entries.borrow();
+        let transports = entries.iter().filter_map(|(_, e)| e.transport.upgrade());
+        transports.map(|t| t as Rc<dyn Transport>).collect()
+    }
+
+    /// Returns the tasks of all handlers that run.
+    pub(super) fn handler_tasks(&self) -> Vec<TaskId> {
+        let entries = self.entries.borrow();
+        entries.iter().filter_map(|(_, e)| e.handler).collect()
+    }
+}
