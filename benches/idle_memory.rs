@@ -7,10 +7,11 @@
 //! divided by the number of connections: the kernel's own memory for the sockets is not
 //! in it.
 
+mod support;
+
 use std::env;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use millstream::{
     Protocol, Server, StreamReader, StreamWriter, Transport, get_running_loop, run, sleep,
     start_server,
 };
+use support::{Part, as_many_as_allowed, resident_bytes, this_program, wait_for_the_end};
 
 /// Connections that are open at once; fewer if the limit on descriptors is lower.
 const CONNECTIONS: usize = 10_000;
@@ -37,12 +39,10 @@ fn main() -> io::Result<()> {
 }
 
 fn serve_each() -> io::Result<()> {
-    let connections = CONNECTIONS.min(descriptors_allowed().saturating_sub(200));
+    let connections = as_many_as_allowed(CONNECTIONS);
     println!("{connections} idle connections, bytes of resident memory for each:");
     for role in ["serve-streams", "serve-protocol"] {
-        Command::new(env::current_exe()?)
-            .args([role, &connections.to_string()])
-            .status()?;
+        this_program(&[role, &connections.to_string()])?.status()?;
     }
     Ok(())
 }
@@ -94,12 +94,12 @@ async fn measure(what: &str, server: Server, connections: usize) -> io::Result<(
     let address = server.sockets()[0]
         .as_inet()
         .ok_or(io::ErrorKind::NotFound)?;
-    let warm = Clients::start(address, WARM_UP)?;
+    let warm = start_clients(address, WARM_UP)?;
     wait_for(&server, WARM_UP).await;
-    let before = resident_bytes()?;
-    let clients = Clients::start(address, connections)?;
+    let before = resident_bytes("self")?;
+    let clients = start_clients(address, connections)?;
     wait_for(&server, WARM_UP + connections).await;
-    let after = resident_bytes()?;
+    let after = resident_bytes("self")?;
     let each = after.saturating_sub(before) / connections;
     println!("{each:6}  {what}");
     drop((warm, clients));
@@ -115,26 +115,9 @@ async fn wait_for(server: &Server, connections: usize) {
     sleep(Duration::from_millis(100)).await; // handlers have begun to wait
 }
 
-/// A process that connects, and holds its connections until it is told to end.
-struct Clients(Child);
-
-impl Clients {
-    fn start(address: SocketAddr, count: usize) -> io::Result<Clients> {
-        let child = Command::new(env::current_exe()?)
-            .args(["connect", &address.to_string(), &count.to_string()])
-            .stdin(Stdio::piped())
-            .spawn()?;
-        Ok(Clients(child))
-    }
-}
-
-impl Drop for Clients {
-    fn drop(&mut self) {
-        drop(self.0.stdin.take());
-        if let Err(error) = self.0.wait() {
-            eprintln!("the clients did not end: {error}");
-        }
-    }
+/// Starts a process that connects, and holds its connections until it is told to end.
+fn start_clients(address: SocketAddr, count: usize) -> io::Result<Part> {
+    Part::start(&["connect", &address.to_string(), &count.to_string()])
 }
 
 fn connect(address: &str, count: &str) -> io::Result<()> {
@@ -143,28 +126,5 @@ fn connect(address: &str, count: &str) -> io::Result<()> {
     for _ in 0..count {
         connections.push(TcpStream::connect(address)?);
     }
-    io::stdin().read_to_end(&mut Vec::new())?;
-    io::stdout().flush()
-}
-
-fn resident_bytes() -> io::Result<usize> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|kib| kib.parse::<usize>().ok())
-        .ok_or_else(|| io::Error::other("no VmRSS in /proc/self/status: this needs Linux"))?;
-    Ok(kib * 1024)
-}
-
-/// The soft limit on open descriptors.
-fn descriptors_allowed() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))
-        .and_then(|rest| rest.split_whitespace().next())
-        .and_then(|soft| soft.parse().ok())
-        .unwrap_or(1024)
+    wait_for_the_end()
 }
