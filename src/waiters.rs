@@ -35,6 +35,7 @@ impl WaiterCell {
     /// Remembers whom to wake, in the place of whoever was remembered before.
     ///
     /// The one place that knows: registering the same waker again clones nothing.
+    #[inline]
     pub(crate) fn register(&self, waker: &Waker) {
         let kept = match self.0.take() {
             Some(known) if known.will_wake(waker) => known,
@@ -52,6 +53,7 @@ impl WaiterCell {
     }
 
     /// Wakes the sleeper, if there is one, and forgets it.
+    #[inline]
     pub(crate) fn wake(&self) {
         if let Some(waker) = self.0.take() {
             waker.wake();
@@ -89,7 +91,11 @@ impl WakerSet {
     }
 
     /// Wakes all, and forgets them.
+    #[inline]
     pub(crate) fn wake_all(&self) {
+        if self.0.borrow().is_empty() {
+            return; // as after nearly each send
+        }
         for waker in self.0.take() {
             waker.wake();
         }

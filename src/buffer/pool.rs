@@ -22,6 +22,7 @@ pub(crate) struct BufferPool(RefCell<Vec<Vec<u8>>>);
 
 impl BufferPool {
     /// Returns an empty vector with room for `needed` bytes at least.
+    #[inline]
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
         let pooled = self.0.borrow_mut().pop();
         let mut bytes = pooled.unwrap_or_default();
@@ -30,6 +31,7 @@ impl BufferPool {
     }
 
     /// Keeps a vector for the next one who needs it.
+    #[inline]
     pub(crate) fn give(&self, mut bytes: Vec<u8>) {
         let capacity = bytes.capacity();
         if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {

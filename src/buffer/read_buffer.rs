@@ -22,20 +22,24 @@ pub(crate) struct ReadBuffer {
 
 impl ReadBuffer {
     /// Returns the unread bytes.
+    #[inline]
     pub(crate) fn unread(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
 
     /// Returns how many bytes are unread.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// Adds bytes at the end.
+    #[inline]
     pub(crate) fn append(&mut self, more: &[u8], pool: &BufferPool) {
         if self.bytes.capacity() == 0 {
             self.bytes = pool.take(more.len());
@@ -61,6 +65,7 @@ impl ReadBuffer {
     }
 
     /// Takes `n` bytes off the front.
+    #[inline]
     pub(crate) fn consume(&mut self, n: usize) {
         debug_assert!(n <= self.len(), "more consumed than is unread");
         self.start += n;
@@ -69,6 +74,7 @@ impl ReadBuffer {
 
     /// Returns the last `n` bytes that were consumed, which lie there until the buffer
     /// changes.
+    #[inline]
     pub(crate) fn just_consumed(&self, n: usize) -> &[u8] {
         &self.bytes[self.start - n..self.start]
     }
@@ -88,6 +94,7 @@ impl ReadBuffer {
     }
 
     /// Gives the memory back to the pool if nothing is unread.
+    #[inline]
     pub(crate) fn release_if_empty(&mut self, pool: &BufferPool) {
         if self.is_empty() && self.bytes.capacity() > 0 {
             pool.give(std::mem::take(&mut self.bytes));
@@ -97,11 +104,13 @@ impl ReadBuffer {
     }
 
     /// How many unread bytes are known to begin no separator.
+    #[inline]
     pub(crate) fn scanned(&self) -> usize {
         self.scanned - self.start
     }
 
     /// Remembers that no separator begins in the first `n` unread bytes.
+    #[inline]
     pub(crate) fn set_scanned(&mut self, n: usize) {
         debug_assert!(n <= self.len(), "more scanned than is unread");
         self.scanned = self.start + n;
@@ -116,6 +125,7 @@ impl ReadBuffer {
     ///
     /// Only if at least as much was read as is unread: so each byte is moved at most
     /// once for each byte read, and the total work stays linear.
+    #[inline]
     fn make_room(&mut self, n: usize) {
         let would_grow = self.bytes.len() + n > self.bytes.capacity();
         if self.start > 0 && (self.is_empty() || (would_grow && self.start >= self.len())) {

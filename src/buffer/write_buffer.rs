@@ -32,15 +32,18 @@ pub(crate) struct WriteBuffer {
 
 impl WriteBuffer {
     /// Returns how many bytes are queued.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
+    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// Queues a copy of `bytes`.
+    #[inline]
     pub(crate) fn push(&mut self, bytes: &[u8], pool: &BufferPool) {
         if bytes.is_empty() {
             return;
@@ -83,6 +86,7 @@ impl WriteBuffer {
     }
 
     /// Returns what is queued, if it is one chunk.
+    #[inline]
     pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
         let only = self.len > 0 && self.rest.is_empty();
         only.then(|| &self.first[self.sent..])
@@ -104,6 +108,7 @@ impl WriteBuffer {
     }
 
     /// Takes the first `n` bytes out: the kernel has them.
+    #[inline]
     pub(crate) fn advance(&mut self, mut n: usize, pool: &BufferPool) {
         debug_assert!(n <= self.len, "more sent than was queued");
         self.len -= n;

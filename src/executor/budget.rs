@@ -25,6 +25,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    #[inline]
     pub(crate) fn fresh() -> Budget {
         Budget {
             outer: LEFT.replace(STEP_BUDGET),
@@ -33,12 +34,14 @@ impl Budget {
 }
 
 impl Drop for Budget {
+    #[inline]
     fn drop(&mut self) {
         LEFT.set(self.outer);
     }
 }
 
 /// Spends one completion. False if none is left: suspend for a turn, and ask again.
+#[inline]
 pub(crate) fn has_budget() -> bool {
     match LEFT.get() {
         UNBOUNDED => true,

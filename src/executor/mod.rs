@@ -108,6 +108,7 @@ impl Executor {
     // ── the ready queue ─────────────────────────────────────────────────────────
 
     /// Queues an entry behind all others. A closed executor drops it.
+    #[inline]
     pub(crate) fn push(&self, ready: Ready) {
         if self.closed.get() {
             drop(ready);
@@ -117,11 +118,13 @@ impl Executor {
     }
 
     /// Returns how many entries are queued.
+    #[inline]
     pub(crate) fn ready_len(&self) -> usize {
         self.ready.borrow().len()
     }
 
     /// Takes the first entry out.
+    #[inline]
     pub(crate) fn pop(&self) -> Option<Ready> {
         self.ready.borrow_mut().pop_front()
     }
@@ -144,16 +147,19 @@ impl Executor {
     }
 
     /// Says whether a step runs, so that its end will come.
+    #[inline]
     pub(crate) fn is_in_step(&self) -> bool {
         self.in_step.get()
     }
 
     /// Has `acting` called when the running step ends. Called once for each time.
+    #[inline]
     pub(crate) fn at_step_end(&self, acting: Rc<dyn AtStepEnd>) {
         self.step_end.add(acting);
     }
 
     /// Calls what asked for the end of the step, and what that asks for again.
+    #[inline]
     pub(crate) fn end_step(&self) {
         while let Some(acting) = self.step_end.next() {
             self.contain("Exception at the end of a step", None, || {
@@ -234,6 +240,7 @@ impl Executor {
     ///
     /// Returns false if the table could not be looked at, for it is borrowed: then the
     /// wake has to take the inbox.
+    #[inline]
     pub(crate) fn wake_task(&self, id: TaskId) -> bool {
         let Ok(mut tasks) = self.tasks.try_borrow_mut() else {
             return false;

@@ -20,10 +20,12 @@ pub(crate) trait AtStepEnd {
 pub(super) struct StepEnd(RefCell<VecDeque<Rc<dyn AtStepEnd>>>);
 
 impl StepEnd {
+    #[inline]
     pub(super) fn add(&self, acting: Rc<dyn AtStepEnd>) {
         self.0.borrow_mut().push_back(acting);
     }
 
+    #[inline]
     pub(super) fn next(&self) -> Option<Rc<dyn AtStepEnd>> {
         self.0.borrow_mut().pop_front()
     }

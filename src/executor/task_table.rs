@@ -87,6 +87,7 @@ impl TaskTable {
     }
 
     /// Marks a task as queued. False if it is already, or has ended.
+    #[inline]
     pub(super) fn mark_queued(&mut self, id: TaskId) -> bool {
         match self.get_mut(id) {
             Some(slot) => !std::mem::replace(&mut slot.queued, true),
@@ -112,6 +113,7 @@ impl TaskTable {
     }
 
     /// Takes out what the step of a task needs.
+    #[inline]
     pub(super) fn begin_step(&mut self, id: TaskId) -> Option<Step> {
         let slot = self.get_mut(id)?;
         // Before the poll: a wake during it must queue the task again.
@@ -127,6 +129,7 @@ impl TaskTable {
     ///
     /// The caller drops what is returned when no borrow is alive (R3).
     #[must_use = "dropping a task may run a user's code: drop it where no borrow is alive"]
+    #[inline]
     pub(super) fn end_step(
         &mut self,
         id: TaskId,
@@ -173,6 +176,7 @@ impl TaskTable {
         Some(self.slots.remove(index).task)
     }
 
+    #[inline]
     fn get_mut(&mut self, id: TaskId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(id.index as usize)?;
         (slot.generation == id.generation).then_some(slot)

@@ -208,12 +208,14 @@ impl Reactor {
     }
 
     /// Says whether a read is worth trying.
+    #[inline]
     pub(crate) fn is_readable(&self, id: SourceId) -> bool {
         let mut sources = self.sources.borrow_mut();
         sources.get_mut(id).is_some_and(|s| s.readiness.readable)
     }
 
     /// Takes in how a read went, and says whether another one is worth trying.
+    #[inline]
     pub(crate) fn after_read(&self, id: SourceId, got: Option<usize>, offered: usize) -> bool {
         let mut sources = self.sources.borrow_mut();
         let Some(slot) = sources.get_mut(id) else {
@@ -257,6 +259,7 @@ impl Reactor {
     }
 
     /// Returns the owner of a source that was queued and is now to be called.
+    #[inline]
     pub(crate) fn begin_dispatch(
         &self,
         id: SourceId,

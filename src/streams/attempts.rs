@@ -119,6 +119,7 @@ impl StreamReader {
     }
 
     /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
+    #[inline]
     pub(super) fn is_at_the_end(&self) -> Result<bool, ReadError> {
         let ended = self.state().eof().is_some();
         // D14: after the end, no more bytes are needed, whatever happened behind it.
@@ -128,6 +129,7 @@ impl StreamReader {
         Ok(ended)
     }
 
+    #[inline]
     pub(super) fn check_error(&self) -> Result<(), ReadError> {
         match self.state().exception() {
             Some(error) => Err(error.into()),
@@ -184,6 +186,7 @@ impl StreamReader {
     }
 
     /// A scan for the same separators goes on where it was; for others it begins anew.
+    #[inline]
     fn prepare_scan(&mut self, separators: &impl Separators) {
         if !self.scanned_for.is_for(separators) {
             self.scanned_for = ScannedFor::new(separators);
@@ -211,6 +214,7 @@ impl StreamReader {
 
     /// The caller reads on by itself, what is left of a long line included: from here on,
     /// nobody knows any more where that line ends.
+    #[inline]
     pub(super) fn end_discarding(&mut self, n: usize) {
         if n > 0 {
             self.discarding_line = false;
@@ -239,6 +243,7 @@ impl StreamReader {
     }
 
     /// Puts lent bytes back in front of those at home.
+    #[inline]
     pub(super) fn bring_home(&mut self) {
         let state = &self.link.state;
         let pool = state.pool();
@@ -256,6 +261,7 @@ impl StreamReader {
     }
 
     /// Swaps the bytes at home into the handle, and returns how many there are.
+    #[inline]
     pub(super) fn lend(&mut self) -> usize {
         debug_assert!(self.lent.is_empty(), "lent bytes come before those at home");
         let lent = &mut self.lent;
@@ -280,6 +286,7 @@ impl StreamReader {
     }
 
     /// Consumes the first `n` lent bytes, and lends them all the same.
+    #[inline]
     pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
         self.lent.consume(n);
         self.end_discarding(n);
@@ -288,6 +295,7 @@ impl StreamReader {
     }
 
     /// S3.
+    #[inline]
     pub(super) fn after_consuming(&self, n: usize) {
         let state = self.state();
         state.at_home(|home| home.release_if_empty(state.pool()));

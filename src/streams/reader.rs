@@ -652,6 +652,7 @@ impl StreamReader {
     }
 
     /// S1: a stored error comes before everything else, unless the policy says otherwise.
+    #[inline]
     pub(super) fn check_error_first(&self) -> Result<(), ReadError> {
         match self.error_policy {
             ErrorPolicy::ErrorFirst => self.check_error(),

@@ -111,7 +111,7 @@ impl ScannedFor {
 }
 
 fn is_newline(separators: &impl Separators) -> bool {
-    separators.count() == 1 && separators.separator(0) == *NEWLINE
+    separators.count() == 1 && matches!(separators.separator(0), [b'\n'])
 }
 
 /// What a look at the buffer came to.

@@ -123,6 +123,7 @@ impl StreamState {
     }
 
     /// Says whether a read wants the bytes that are there to be left to it.
+    #[inline]
     pub(super) fn leaves_to_puller(&self) -> bool {
         let pulls = matches!(self.wait.get(), Waiting::ToPull { .. }) && self.unread.get() == 0;
         if pulls {
@@ -132,6 +133,7 @@ impl StreamState {
     }
 
     /// Wakes the read that waits.
+    #[inline]
     fn notify(&self) {
         self.wait.set(match self.wait.get() {
             Waiting::Nobody => return,
@@ -143,18 +145,22 @@ impl StreamState {
 
     // ── what the reader does ────────────────────────────────────────────────────
 
+    #[inline]
     pub(super) fn unread(&self) -> usize {
         self.unread.get()
     }
 
+    #[inline]
     pub(super) fn eof(&self) -> Option<EofKind> {
         self.ended.get()
     }
 
+    #[inline]
     pub(super) fn exception(&self) -> Option<ConnError> {
         self.exception.borrow().clone()
     }
 
+    #[inline]
     pub(super) fn limit(&self) -> usize {
         self.limit.get()
     }
@@ -165,16 +171,19 @@ impl StreamState {
     }
 
     /// Does something with the bytes at home. What it does must call nobody (R3).
+    #[inline]
     pub(super) fn at_home<R>(&self, f: impl FnOnce(&mut ReadBuffer) -> R) -> R {
         f(&mut self.home.borrow_mut())
     }
 
+    #[inline]
     pub(super) fn pool(&self) -> &BufferPool {
         &self.pool
     }
 
     /// Says that `n` unread bytes were read. S3: resumes a transport that was paused, at
     /// or under the limit.
+    #[inline]
     pub(super) fn consumed(&self, n: usize, transport: Option<&dyn Transport>) {
         self.unread.set(self.unread.get() - n);
         self.resume_below_limit(transport);
@@ -185,6 +194,7 @@ impl StreamState {
         self.unread.set(self.unread.get() + n);
     }
 
+    #[inline]
     fn resume_below_limit(&self, transport: Option<&dyn Transport>) {
         if self.unread.get() <= self.limit.get() {
             self.resume(transport);
@@ -202,6 +212,7 @@ impl StreamState {
     }
 
     /// Says whether reading was paused for the limit.
+    #[inline]
     pub(super) fn is_paused(&self) -> bool {
         self.intake.get() == Intake::Paused
     }
@@ -223,6 +234,7 @@ impl StreamState {
     ///
     /// # Errors
     /// If another read waits already, which the types rule out for a reader's users.
+    #[inline]
     pub(super) fn begin_wait(
         &self,
         name: &str,
@@ -247,6 +259,7 @@ impl StreamState {
     }
 
     /// Says whether the wait that was begun is over.
+    #[inline]
     pub(super) fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.wait.get() {
             Waiting::ForFeed { fed: false } | Waiting::ToPull { fed: false } => {
@@ -258,6 +271,7 @@ impl StreamState {
     }
 
     /// Nobody waits any more.
+    #[inline]
     pub(super) fn end_wait(&self) {
         self.wait.set(Waiting::Nobody);
         self.waiter.clear();

@@ -332,6 +332,7 @@ impl StreamWriter {
     }
 
     /// Tells the error that the reader was told, and a misuse (D27).
+    #[inline]
     fn check(&self) -> io::Result<()> {
         match self.link.state.exception() {
             Some(error) => Err(error.into()),
@@ -339,6 +340,7 @@ impl StreamWriter {
         }
     }
 
+    #[inline]
     fn check_misuse(&self) -> io::Result<()> {
         match self.transport.misuse() {
             Some(misuse) => Err(io::Error::new(io::ErrorKind::InvalidInput, misuse)),

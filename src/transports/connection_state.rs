@@ -155,6 +155,7 @@ impl ConnectionState {
     // ── writing ─────────────────────────────────────────────────────────────────
 
     /// Says what is to be done with a write of `len` bytes.
+    #[inline]
     pub(crate) fn admit(&mut self, call: Call, len: usize, in_step: bool) -> Admission {
         if self.output != Output::Open {
             let misuse = match call {
@@ -184,6 +185,7 @@ impl ConnectionState {
     }
 
     /// Queues bytes that were admitted.
+    #[inline]
     pub(crate) fn queue(&mut self, bytes: &[u8], pool: &BufferPool) {
         self.buffer.push(bytes, pool);
         self.grew();
@@ -196,6 +198,7 @@ impl ConnectionState {
     }
 
     /// The end of the step will send what is queued.
+    #[inline]
     pub(crate) fn send_at_step_end(&mut self) {
         if self.sender == Sender::Nobody {
             self.sender = Sender::StepEnd;
@@ -204,6 +207,7 @@ impl ConnectionState {
 
     /// Says whether a send is worth trying: something is queued, and nobody waits for
     /// room in the kernel.
+    #[inline]
     pub(crate) fn wants_to_send(&self) -> bool {
         matches!(self.sender, Sender::StepEnd | Sender::NextTurn)
     }
@@ -223,6 +227,7 @@ impl ConnectionState {
     }
 
     /// Returns what is queued, if it is one chunk, as it commonly is.
+    #[inline]
     pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
         self.buffer.only_chunk()
     }
@@ -233,6 +238,7 @@ impl ConnectionState {
     }
 
     /// Takes in that the kernel took `taken` bytes of what is queued.
+    #[inline]
     pub(crate) fn sent(&mut self, taken: usize, pool: &BufferPool) {
         self.buffer.advance(taken, pool);
         if self.buffer.len() <= self.low {
@@ -244,6 +250,7 @@ impl ConnectionState {
     ///
     /// `blocked`: the kernel took less than it was offered, so an edge will come. What
     /// was left out of the offer makes no edge: the next turn sends it (R6).
+    #[inline]
     pub(crate) fn after_send(&mut self, blocked: bool) -> Next {
         if self.buffer.is_empty() {
             self.sender = Sender::Nobody;
@@ -272,6 +279,7 @@ impl ConnectionState {
         }
     }
 
+    #[inline]
     fn grew(&mut self) {
         if self.buffer.len() > self.high {
             self.writing_paused = true;
@@ -279,10 +287,12 @@ impl ConnectionState {
     }
 
     /// Says whether the protocol is to write no more.
+    #[inline]
     pub(crate) fn is_writing_paused(&self) -> bool {
         self.writing_paused
     }
 
+    #[inline]
     pub(crate) fn buffered(&self) -> usize {
         self.buffer.len()
     }
@@ -316,6 +326,7 @@ impl ConnectionState {
         self.policy = policy;
     }
 
+    #[inline]
     pub(crate) fn misuse(&self) -> Option<&'static str> {
         self.misuse
     }
@@ -344,6 +355,7 @@ impl ConnectionState {
 
     // ── reading ─────────────────────────────────────────────────────────────────
 
+    #[inline]
     pub(crate) fn is_reading(&self) -> bool {
         self.phase == Phase::Open && self.input == Input::Flowing
     }
@@ -370,10 +382,12 @@ impl ConnectionState {
 
     // ── ending ──────────────────────────────────────────────────────────────────
 
+    #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.phase != Phase::Open
     }
 
+    #[inline]
     pub(crate) fn is_lost(&self) -> bool {
         self.phase == Phase::Lost
     }

@@ -85,6 +85,7 @@ impl ProtocolCell {
     ///
     /// # Errors
     /// The panic of `name`, the callback, as an error of kind `Other`.
+    #[inline]
     pub(crate) fn call<R>(
         &self,
         name: &'static str,
@@ -142,6 +143,7 @@ impl ProtocolCell {
     }
 
     /// Says whether the protocol was told last what is true now.
+    #[inline]
     pub(crate) fn knows(&self, paused: bool) -> bool {
         match self.told.get() {
             Told::Nothing => true,
@@ -183,6 +185,7 @@ impl ProtocolCell {
         self.held.take()
     }
 
+    #[inline]
     fn take_out(&self) -> Option<Box<dyn Protocol>> {
         if self.calling.get() {
             return None;
@@ -193,6 +196,7 @@ impl ProtocolCell {
     }
 
     /// Returns the protocol, if another has taken its place meanwhile or it was retired.
+    #[inline]
     fn put_back(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
         if !self.calling.replace(false) {
             return Some(protocol);
