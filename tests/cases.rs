@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// The catalogue's cases, by group. Numbers that are missing were never given, or given up.
-const CATALOGUE: [(&str, &[u16]); 8] = [
+const CATALOGUE: [(&str, &[u16]); 9] = [
     (
         "LOOP", // the loop, the executor, the reactor
         &[
@@ -47,6 +47,12 @@ const CATALOGUE: [(&str, &[u16]); 8] = [
     (
         "CAN", // cancellation, tasks, panics
         &[1, 2, 5, 6, 8, 9, 11, 12, 13, 15, 17, 18, 21, 22, 23, 25],
+    ),
+    (
+        "SRV", // listening and accepting
+        &[
+            1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 18, 20, 22, 23, 28,
+        ],
     ),
     (
         "RUN", // run, the runner, signals

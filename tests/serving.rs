@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use millstream::{
-    AddrInfoFlags, Cancelled, EventLoop, Family, PeerName, Protocol, Server, StreamReader,
+    AddrInfoFlags, Cancelled, Clock, EventLoop, Family, PeerName, Protocol, Server, StreamReader,
     StreamWriter, TaskRef, Transport, all_tasks, create_task, current_task, get_running_loop,
     open_connection, plain, run, sleep, start_server, start_server_sock, yield_now,
 };
@@ -342,6 +342,20 @@ fn has_keep_alive_timer(port: u16) -> io::Result<bool> {
 }
 
 #[test]
+fn a_start_that_serves_suspends_for_a_turn() -> io::Result<()> {
+    run(async {
+        let bind = || TcpListener::bind((LOCALHOST, 0));
+        assert!(at_once(start_server_sock(echo, bind()?).start_serving(false)).await);
+        let serving = create_task(start_server_sock(echo, bind()?).into_future());
+        yield_now().await;
+        assert!(!serving.done());
+        yield_now().await;
+        assert!(serving.done());
+        io::Result::Ok(())
+    })
+}
+
+#[test]
 fn a_start_that_is_given_up_leaves_nothing_bound() -> io::Result<()> {
     run(async {
         let port = free_port()?;
@@ -579,6 +593,39 @@ fn srv_18_a_failing_accept_is_reported_and_the_server_goes_on() -> io::Result<()
         SockRef::from(&other_handle).listen(128)?;
         is_served(LOCALHOST, port).await?;
         assert!(server.is_serving());
+        io::Result::Ok(())
+    })?
+}
+
+// The listener is shut down behind its server's back, so that it fails again and again.
+#[cfg(target_os = "linux")]
+#[test]
+fn srv_18_a_listener_that_goes_on_failing_is_tried_once_a_second() -> io::Result<()> {
+    let event_loop = EventLoop::with_clock(Clock::simulated())?;
+    let times: Rc<RefCell<Vec<Duration>>> = Rc::default();
+    let noted = times.clone();
+    event_loop.set_exception_handler(move |handle, _| noted.borrow_mut().push(handle.time()));
+    event_loop.run_until_complete(async move {
+        let listener = TcpListener::bind((LOCALHOST, 0))?;
+        let other_handle = listener.try_clone()?;
+        let server = start_server_sock(echo, listener).await?;
+        SockRef::from(&other_handle).shutdown(Shutdown::Both)?;
+        sleep(Duration::from_millis(2500)).await;
+        let seconds: Vec<u64> = times.borrow().iter().map(Duration::as_secs).collect();
+        assert_eq!(seconds, [0, 0, 1, 1, 2, 2], "two in a row, then a pause");
+
+        // Pausing and resuming neither ends the pause nor begins another.
+        let census = || get_running_loop().map(|handle| handle.census());
+        assert_eq!((census()?.sources, census()?.timers), (0, 1));
+        server.pause_accepting();
+        server.resume_accepting();
+        yield_now().await;
+        assert_eq!((census()?.sources, census()?.timers), (0, 1));
+        server.close();
+        yield_now().await;
+        assert_eq!((census()?.sources, census()?.timers), (0, 0));
+        sleep(Duration::from_secs(5)).await;
+        assert_eq!(times.borrow().len(), 6, "closed meanwhile");
         io::Result::Ok(())
     })?
 }
@@ -1097,7 +1144,7 @@ async fn some_turns() {
 }
 
 /// Whether a future is ready without waiting.
-async fn at_once(future: impl Future<Output = ()>) -> bool {
-    let mut future = std::pin::pin!(future);
+async fn at_once(future: impl IntoFuture) -> bool {
+    let mut future = std::pin::pin!(future.into_future());
     std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await
 }

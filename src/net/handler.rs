@@ -148,6 +148,8 @@ where
 {
     async move {
         let mut serving = pin!({
+            // Bound here, so that the box is gone at the end of this block.
+            let client = client;
             let (reader, writer) = *client;
             (*handler)(reader, writer)
         });

@@ -293,3 +293,28 @@ pub(super) fn is_out_of_resources(error: &io::Error) -> bool {
             .raw_os_error()
             .is_some_and(|code| TOO_MANY_FILES.contains(&code) || code == NO_BUFFERS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn lack_of_descriptors_and_of_memory_is_told_from_other_errors() {
+        const OUT_OF_RESOURCES: [(&str, i32); 4] = [
+            ("ENFILE", 23),
+            ("EMFILE", 24),
+            ("ENOBUFS", 105),
+            ("ENOMEM", 12),
+        ];
+        for (name, code) in OUT_OF_RESOURCES {
+            let error = io::Error::from_raw_os_error(code);
+            assert!(is_out_of_resources(&error), "{name}");
+        }
+        const OTHERS: [(&str, i32); 3] = [("EPERM", 1), ("EINVAL", 22), ("ECONNABORTED", 103)];
+        for (name, code) in OTHERS {
+            let error = io::Error::from_raw_os_error(code);
+            assert!(!is_out_of_resources(&error), "{name}");
+        }
+    }
+}

@@ -79,6 +79,11 @@ impl Program {
         })
     }
 
+    /// Returns the number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits for the next line of its output.
     ///
     /// # Errors
