@@ -499,6 +499,20 @@ impl From<TimedOut> for io::Error {
     }
 }
 
+/// Says whether a connect that gave this error is still under way, and not over.
+pub(crate) fn connect_goes_on(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(EINPROGRESS)
+}
+
+/// "Operation now in progress", for which the standard library has no stable kind. Each
+/// system fixes the number for good.
+const EINPROGRESS: i32 = match () {
+    () if !cfg!(any(target_os = "linux", target_os = "android")) => 36,
+    () if cfg!(any(target_arch = "mips", target_arch = "mips64")) => 150,
+    () if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) => 36,
+    () => 115,
+};
+
 /// A failure that nobody awaits, as the exception handler receives it.
 ///
 /// Every part but the message may be missing. Parts are texts: the things themselves

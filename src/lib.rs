@@ -53,9 +53,9 @@ pub use event_loop::{
 };
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
-    AsProtocol, AsStreams, Connect, Destination, HandlerOutcome, Host, OnHost, OnPath, OnSock,
-    Place, PlainReturn, Serve, Server, Shutdown, Stopped, ToHost, ToPath, ToSock, WithFactory,
-    WithHandler, open_connection, open_connection_sock, open_unix_connection,
+    AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,
+    OnPath, OnSock, Place, PlainReturn, Serve, Server, Shutdown, Stopped, ToHost, ToPath, ToSock,
+    WithFactory, WithHandler, open_connection, open_connection_sock, open_unix_connection,
     open_unix_connection_sock, plain, start_server, start_server_sock, start_unix_server,
     start_unix_server_sock,
 };

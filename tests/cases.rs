@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// The catalogue's cases, by group. Numbers that are missing were never given, or given up.
-const CATALOGUE: [(&str, &[u16]); 9] = [
+const CATALOGUE: [(&str, &[u16]); 10] = [
     (
         "LOOP", // the loop, the executor, the reactor
         &[
@@ -57,6 +57,10 @@ const CATALOGUE: [(&str, &[u16]); 9] = [
     (
         "RUN", // run, the runner, signals
         &[1, 2, 3, 4, 6, 7, 8, 9, 11, 13, 17, 19, 20],
+    ),
+    (
+        "CON", // connecting
+        &[1, 2, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 16, 18, 22],
     ),
 ];
 

@@ -144,7 +144,8 @@ fn set_reuse_port(socket: &SockRef<'_>) -> io::Result<()> {
     })
 }
 
-fn cannot_bind(address: SocketAddr, error: io::Error) -> io::Error {
+/// Says to which address a socket could not be bound.
+pub(super) fn cannot_bind(address: SocketAddr, error: io::Error) -> io::Error {
     explain(error, |error| {
         let reason = error.to_string().to_lowercase();
         // The standard library puts the code behind the system's words.

@@ -13,11 +13,13 @@ use super::open::{AsProtocol, AsStreams, Connect, ToHost, ToPath, ToSock};
 /// Connects to `host` and `port`, and gives a reader and a writer.
 ///
 /// Keyword arguments of asyncio's are methods of what this returns, which is awaited.
-/// A name is resolved off the loop; its addresses are tried in their order.
+/// A name is resolved off the loop; its addresses are tried in their order, one after the
+/// other, or in a race: [`happy_eyeballs`](Connect::happy_eyeballs). No host means the
+/// loopback.
 ///
 /// # Errors
 /// What resolving or connecting fails with; a limit of zero. Several different failures
-/// are listed in one error.
+/// are listed in one error: [`ConnectErrors`](super::ConnectErrors).
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
@@ -200,6 +202,54 @@ impl LoopHandle {
         sock: impl Into<OwnedFd>,
     ) -> Connect<ToSock, AsProtocol> {
         Connect::protocol(self, ToSock::new(sock, None), factory)
+    }
+
+    /// Takes over a connection that was accepted outside of the loop, with a protocol of
+    /// your own.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no stream socket.
+    ///
+    /// # asyncio
+    /// `loop.connect_accepted_socket`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io::{self, Read};
+    /// use std::net::{TcpListener, TcpStream};
+    /// use std::rc::Rc;
+    /// use millstream::{Protocol, Transport, get_running_loop, run};
+    ///
+    /// struct Greeter;
+    ///
+    /// impl Protocol for Greeter {
+    ///     fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
+    ///         transport.write(b"hello");
+    ///         transport.close();
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut client = TcpStream::connect(listener.local_addr()?)?;
+    /// run(async move {
+    ///     let handle = get_running_loop()?;
+    ///     let (accepted, _address) = listener.accept()?;
+    ///     handle.connect_accepted_socket(|| Greeter, accepted).await?;
+    ///     io::Result::Ok(())
+    /// })?;
+    /// let mut greeting = String::new();
+    /// client.read_to_string(&mut greeting)?;
+    /// assert_eq!(greeting, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connect_accepted_socket<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        sock: impl Into<OwnedFd>,
+    ) -> Connect<ToSock, AsProtocol> {
+        self.create_connection_sock(factory, sock)
     }
 
     /// Connects to the Unix-domain socket at `path`, with a protocol of your own.

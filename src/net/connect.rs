@@ -1,55 +1,145 @@
 //! Connecting: a socket, a non-blocking connect, and the wait for its outcome.
 //!
 //! ```text
-//!   socket ─► connect ─► connected
-//!                └─ in progress ─► wait for writable ─► SO_ERROR ─► connected, or why not
+//!   socket ─► bind, if asked ─► connect ─► connected
+//!                                  └─ in progress ─► wait for writable ─► SO_ERROR ─┬► connected
+//!                                                                                   └► why not
 //! ```
 
 use std::cell::Cell;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use mio::Interest;
 use mio::net::{TcpStream, UnixStream};
 use socket2::{Domain, SockRef, Type};
 
 use crate::contract::{Protocol, Transport};
-use crate::error::Cancelled;
-use crate::event_loop::LoopHandle;
+use crate::error::{Cancelled, connect_goes_on};
+use crate::event_loop::{Family, LoopHandle};
 use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
 use crate::transports::{Opening, Socket, StreamTransport};
 use crate::waiters::WaiterCell;
 
-/// Connects to the first address that accepts, in their order.
-pub(super) async fn connect_tcp(
-    handle: &LoopHandle,
-    addresses: &[SocketAddr],
-) -> io::Result<Socket> {
-    let mut errors = Vec::new();
-    for &address in addresses {
-        match attempt(handle, address).await {
-            Ok(stream) => return Ok(Socket::Tcp(stream)),
-            Err(error) => errors.push(ConnectError::wrap(address, error)),
-        }
-    }
-    Err(aggregate(errors))
+use super::bind::cannot_bind;
+use super::connect_errors::{ConnectErrors, Shown};
+use super::explained::explain;
+use super::happy_eyeballs::race;
+
+/// How a host's addresses are tried.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Attempts {
+    /// The number of the protocol; zero for TCP.
+    pub(super) proto: i32,
+    /// Addresses of ours to connect from, the first that works of each family.
+    pub(super) local: Option<Vec<SocketAddr>>,
+    /// How long to wait for one attempt before the next one begins beside it. Without it
+    /// they come one after the other.
+    pub(super) delay: Option<Duration>,
+    pub(super) shown: Shown,
 }
 
-async fn attempt(handle: &LoopHandle, address: SocketAddr) -> io::Result<TcpStream> {
-    // Returns at once, with the connect in progress.
-    let mut stream = TcpStream::connect(address)?;
-    Connecting::new(handle, &mut stream)?.outcome().await?;
+impl Attempts {
+    /// Connects to one of a host's addresses, which are tried in their order.
+    pub(super) async fn connect(
+        &self,
+        handle: &LoopHandle,
+        addresses: Vec<SocketAddr>,
+    ) -> io::Result<Socket> {
+        let attempts = addresses.into_iter().map(|to| self.attempt(handle, to));
+        match race(attempts, self.delay).await {
+            Ok(stream) => Ok(Socket::Tcp(stream)),
+            Err(failures) => {
+                let failures = failures.into_iter().flatten().collect();
+                Err(ConnectErrors::combine(failures, self.shown))
+            }
+        }
+    }
+
+    /// Connects to one address. Fails with all that went wrong, for an address of ours that
+    /// could not be bound is passed over.
+    async fn attempt(
+        &self,
+        handle: &LoopHandle,
+        to: SocketAddr,
+    ) -> Result<TcpStream, Vec<io::Error>> {
+        let mut failures = Vec::new();
+        let connected = async {
+            let socket = self.socket(to)?;
+            self.bind(&socket, Family::of(&to), &mut failures)?;
+            let connected = connect_stream(handle, socket, to).await;
+            connected.map_err(|error| explain(error, |e| format!("Connect call failed {to}: {e}")))
+        };
+        connected.await.map_err(|error| {
+            failures.push(error);
+            failures
+        })
+    }
+
+    /// Makes a client's socket: the only place where that is done.
+    fn socket(&self, to: SocketAddr) -> io::Result<socket2::Socket> {
+        let domain = Domain::for_address(to);
+        let proto = (self.proto != 0).then(|| socket2::Protocol::from(self.proto));
+        new_socket_for(proto, domain)
+            .map_err(|error| explain(error, |e| format!("no socket to connect to {to}: {e}")))
+    }
+
+    /// Binds a socket to the first of our addresses that works.
+    fn bind(
+        &self,
+        socket: &socket2::Socket,
+        family: Family,
+        failures: &mut Vec<io::Error>,
+    ) -> io::Result<()> {
+        let Some(local) = &self.local else {
+            return Ok(());
+        };
+        for &from in local.iter().filter(|from| family.admits(from)) {
+            match socket.bind(&from.into()) {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.push(cannot_bind(from, error)),
+            }
+        }
+        let missing = || {
+            io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                format!("no matching local address with family={family} found"),
+            )
+        };
+        Err(failures.pop().unwrap_or_else(missing))
+    }
+}
+
+async fn connect_stream(
+    handle: &LoopHandle,
+    socket: socket2::Socket,
+    to: SocketAddr,
+) -> io::Result<TcpStream> {
+    let at_once = match socket.connect(&to.into()) {
+        Ok(()) => true,
+        Err(error) if connect_goes_on(&error) => false,
+        Err(error) => return Err(error),
+    };
+    let mut stream = TcpStream::from_std(socket.into());
+    if !at_once {
+        Connecting::new(handle, &mut stream)?.outcome().await?;
+    }
     Ok(stream)
 }
 
 /// Makes a stream socket that does not block and is not inherited by child processes.
 pub(super) fn new_socket(domain: Domain) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(domain, Type::STREAM, None)?;
+    new_socket_for(None, domain)
+}
+
+/// The same for a protocol; `None` is the usual one.
+fn new_socket_for(proto: Option<socket2::Protocol>, domain: Domain) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(domain, Type::STREAM, proto)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -230,56 +320,4 @@ impl EventSource for ConnectWatch {
     fn owner(&self) -> Option<String> {
         Some("<connecting>".to_owned())
     }
-}
-
-/// Why an attempt failed, and to what address it was.
-struct ConnectError {
-    address: String,
-    error: io::Error,
-}
-
-impl ConnectError {
-    fn wrap(address: SocketAddr, error: io::Error) -> io::Error {
-        let address = address.to_string();
-        io::Error::new(error.kind(), ConnectError { address, error })
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connect call failed {}: {}", self.address, self.error)
-    }
-}
-
-/// As it displays: what `main` returns is printed in this way.
-impl fmt::Debug for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl std::error::Error for ConnectError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
-}
-
-/// Makes one error of those of all attempts: the only one, the one that all are, or one
-/// that lists them.
-fn aggregate(mut errors: Vec<io::Error>) -> io::Error {
-    let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
-    if errors.is_empty() {
-        return io::Error::other("getaddrinfo() returned empty list");
-    }
-    let first = errors.remove(0);
-    if texts.iter().all(|text| *text == texts[0]) {
-        return first;
-    }
-    let same_kind = errors.iter().all(|error| error.kind() == first.kind());
-    let kind = if same_kind {
-        first.kind()
-    } else {
-        io::ErrorKind::Other
-    };
-    io::Error::new(kind, format!("Multiple exceptions: {}", texts.join(", ")))
 }

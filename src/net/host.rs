@@ -1,10 +1,11 @@
 //! The host: a name or an address, before it is resolved.
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::event_loop::{LoopHandle, Wanted};
+
+use super::explained::explain;
 
 /// A host to connect to or to serve on: nothing, a name, an address, or a list.
 ///
@@ -115,10 +116,7 @@ async fn resolve(
     wanted: Wanted,
 ) -> io::Result<Vec<SocketAddr>> {
     let resolved = handle.resolve(Some(name), port, wanted).await;
-    resolved.map_err(|error| {
-        let host = name.to_owned();
-        io::Error::new(error.kind(), HostError { host, error })
-    })
+    resolved.map_err(|error| explain(error, |e| format!("cannot resolve host {name:?}: {e}")))
 }
 
 /// Resolves all of them at once; the answers keep the order of the names. Each name must
@@ -150,23 +148,4 @@ fn some(name: &str, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::other(text));
     }
     Ok(addresses)
-}
-
-/// Why a host has no addresses.
-#[derive(Debug)]
-struct HostError {
-    host: String,
-    error: io::Error,
-}
-
-impl fmt::Display for HostError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot resolve host {:?}: {}", self.host, self.error)
-    }
-}
-
-impl std::error::Error for HostError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
-    }
 }

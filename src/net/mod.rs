@@ -18,7 +18,9 @@
 mod host; //    a name or an address, before it is resolved
 mod client; //  open_connection, create_connection
 mod open; //    what they return, to be set and awaited
+mod happy_eyeballs; // a race between addresses
 mod connect; // a socket, and the wait until it is connected
+mod connect_errors; // why all of them failed
 mod serving; // start_server, create_server
 mod serve; //   what they return, to be set and awaited
 mod handler; // what is called for each client
@@ -34,6 +36,7 @@ mod explained; // errors that say what was attempted
 pub use client::{
     open_connection, open_connection_sock, open_unix_connection, open_unix_connection_sock,
 };
+pub use connect_errors::ConnectErrors;
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};

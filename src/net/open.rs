@@ -15,21 +15,44 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::contract::{Protocol, Transport};
-use crate::event_loop::{LoopHandle, Wanted, running_loop};
+use crate::event_loop::{AddrInfoFlags, Family, LoopHandle, Wanted, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::transports::Socket;
 
-use super::connect::{StreamKind, adopt_stream, connect_tcp, make_transport};
+use super::connect::{Attempts, StreamKind, adopt_stream, make_transport};
+use super::connect_errors::Shown;
+use super::happy_eyeballs::{RECOMMENDED_DELAY, interleave};
 use super::host::Host;
 use super::unix::connect_unix;
 
 /// A connection to be opened: set what is to be set, then await it.
 ///
-/// Made by [`open_connection`](super::open_connection), [`LoopHandle::create_connection`] and their twins. `To` is
-/// where it goes: [`ToHost`], [`ToPath`] or [`ToSock`]; `As` is what is made of it:
-/// [`AsStreams`] or [`AsProtocol`]. Each offers what makes sense with it.
+/// Made by [`open_connection`](super::open_connection), [`LoopHandle::create_connection`]
+/// and their twins. `To` is where it goes: [`ToHost`], [`ToPath`] or [`ToSock`]; `As` is
+/// what is made of it: [`AsStreams`] or [`AsProtocol`]. Each offers what makes sense with
+/// it.
+///
+/// # asyncio
+/// Its arguments exclude each other at run time; here they can't be written together:
+///
+/// ```compile_fail,E0599
+/// # async fn host_and_sock(sock: std::net::TcpStream) -> std::io::Result<()> {
+/// // CON-04: a socket that is connected has no host.
+/// millstream::open_connection_sock(sock).family(millstream::Family::V4).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ```compile_fail,E0061
+/// # async fn neither() -> std::io::Result<()> {
+/// // CON-04: without a host and without a socket.
+/// millstream::open_connection().await?;
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a connection is opened only when it is awaited"]
 pub struct Connect<To, As> {
     handle: LoopHandle,
@@ -42,6 +65,11 @@ pub struct Connect<To, As> {
 pub struct ToHost {
     host: Host,
     port: u16,
+    wanted: Wanted,
+    local: Option<(Host, u16)>,
+    happy_eyeballs_delay: Option<Duration>,
+    interleave: Option<usize>,
+    shown: Shown,
 }
 
 /// Connects to the path of a Unix-domain socket.
@@ -74,7 +102,171 @@ impl ToHost {
         ToHost {
             host: host.into(),
             port,
+            wanted: Wanted::default(),
+            local: None,
+            happy_eyeballs_delay: None,
+            interleave: None,
+            shown: Shown::AsOne,
         }
+    }
+}
+
+impl ToHost {
+    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
+        let wanted = self.wanted;
+        let addresses = self.host.resolve_to_connect(handle, self.port, wanted);
+        let addresses = addresses.await?;
+        let local = match self.local {
+            Some((host, port)) => Some(host.resolve_to_connect(handle, port, wanted).await?),
+            None => None,
+        };
+        let takes_turns = usize::from(self.happy_eyeballs_delay.is_some());
+        let addresses = interleave(addresses, self.interleave.unwrap_or(takes_turns));
+        let attempts = Attempts {
+            proto: wanted.proto,
+            local,
+            delay: self.happy_eyeballs_delay,
+            shown: self.shown,
+        };
+        attempts.connect(handle, addresses).await
+    }
+}
+
+impl<As> Connect<ToHost, As> {
+    /// Connects to addresses of one family only.
+    ///
+    /// # asyncio
+    /// The argument `family`.
+    pub fn family(mut self, family: Family) -> Self {
+        self.to.wanted.family = family;
+        self
+    }
+
+    /// Sets the number of the sockets' protocol: zero, the default, is TCP, which is also
+    /// 6; Linux has Multipath TCP as 262.
+    ///
+    /// # Errors
+    /// When it is awaited: what the system says to a protocol that it has no stream sockets
+    /// for.
+    ///
+    /// # asyncio
+    /// The argument `proto`. Its resolver refuses names for a protocol that it doesn't
+    /// know.
+    pub fn proto(mut self, proto: i32) -> Self {
+        self.to.wanted.proto = proto;
+        self
+    }
+
+    /// Says how names are looked up; see [`AddrInfoFlags`] for what each flag means here.
+    ///
+    /// # Errors
+    /// When it is awaited: flags that need the feature `resolver`, without it; of kind
+    /// `Unsupported`.
+    ///
+    /// # asyncio
+    /// The argument `flags`.
+    pub fn flags(mut self, flags: AddrInfoFlags) -> Self {
+        self.to.wanted.flags = flags;
+        self
+    }
+
+    /// Connects from an address of ours: a host, which is resolved as the peer's is, and a
+    /// port, of which zero has the system choose one.
+    ///
+    /// Each attempt binds to the first of the addresses that is of the peer's family and
+    /// works. No host means the loopback; all interfaces are `0.0.0.0` and `::`.
+    ///
+    /// # Errors
+    /// When it is awaited: what binding fails with, with the address; that there is none of
+    /// the peer's family.
+    ///
+    /// # asyncio
+    /// The argument `local_addr`.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::io;
+    /// use millstream::{open_connection, run};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let (_reader, writer) = open_connection("127.0.0.1", 8888)
+    ///         .local_addr("127.0.0.2", 0)
+    ///         .await?;
+    ///     writer.aclose().await
+    /// })
+    /// # }
+    /// ```
+    pub fn local_addr(mut self, host: impl Into<Host>, port: u16) -> Self {
+        self.to.local = Some((host.into(), port));
+        self
+    }
+
+    /// Tries the addresses in a race as RFC 8305 has it, "Happy Eyeballs": the next attempt
+    /// begins when the one before it has failed or has taken 250 milliseconds, and the
+    /// families take turns.
+    ///
+    /// So a host is reached in good time that has addresses which lead nowhere.
+    ///
+    /// # asyncio
+    /// `happy_eyeballs_delay=0.25`; `interleave` is one with it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// use std::io;
+    /// use millstream::{open_connection, run};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let (_reader, writer) = open_connection("mill.example", 8888).happy_eyeballs().await?;
+    ///     writer.aclose().await
+    /// })
+    /// # }
+    /// ```
+    pub fn happy_eyeballs(self) -> Self {
+        self.happy_eyeballs_delay(RECOMMENDED_DELAY).interleave(1)
+    }
+
+    /// Tries the addresses in a race: the next attempt begins when the one before it has
+    /// failed, or has taken `delay`. Unless set, one comes after the other.
+    ///
+    /// The first that connects wins; the sockets of all others are closed before this
+    /// returns, also of those that connected in the same moment (D13). At most 16 attempts
+    /// run at once. The families take turns, unless [`interleave`](Self::interleave) says
+    /// otherwise. RFC 8305 recommends 250 milliseconds, and no less than 100.
+    ///
+    /// # asyncio
+    /// The argument `happy_eyeballs_delay`, in seconds there. A race there can leave a
+    /// second connected socket open.
+    pub fn happy_eyeballs_delay(mut self, delay: Duration) -> Self {
+        self.to.happy_eyeballs_delay = Some(delay);
+        self
+    }
+
+    /// Has the families take turns among the addresses; `first_family_count` of the family
+    /// that the resolver prefers come before the first of the other.
+    ///
+    /// Zero keeps the resolver's order. Unless set, it is one in a race, else zero.
+    ///
+    /// # asyncio
+    /// The argument `interleave`.
+    pub fn interleave(mut self, first_family_count: usize) -> Self {
+        self.to.interleave = Some(first_family_count);
+        self
+    }
+
+    /// Says whether the failures of all attempts come as a group, [`ConnectErrors`], even if
+    /// it is one: no unless set.
+    ///
+    /// Otherwise a single one, and one that all are, comes as it is.
+    ///
+    /// # asyncio
+    /// The argument `all_errors`.
+    ///
+    /// [`ConnectErrors`]: super::ConnectErrors
+    pub fn all_errors(mut self, on: bool) -> Self {
+        self.to.shown = if on { Shown::AsGroup } else { Shown::AsOne };
+        self
     }
 }
 
@@ -215,13 +407,7 @@ impl Destination {
     /// Gives a connected socket that is in nobody else's hands.
     async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
         match self {
-            Destination::Host(to) => {
-                let addresses = to
-                    .host
-                    .resolve_to_connect(handle, to.port, Wanted::default())
-                    .await?;
-                connect_tcp(handle, &addresses).await
-            }
+            Destination::Host(to) => to.connect(handle).await,
             Destination::Path(to) => connect_unix(&to.path).await,
             Destination::Sock(to) => adopt_stream(to.sock, to.wanted),
         }
