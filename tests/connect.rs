@@ -71,8 +71,9 @@ fn con_01_a_request_and_the_answer_to_its_end() -> io::Result<()> {
 #[test]
 fn con_02_a_port_without_listener_is_an_error_with_the_address_and_the_number() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let port = free_port()?;
+        let refusing = Refusing::new()?;
         run(async move {
+            let port = refusing.address.port();
             let error = error_of(open_connection("127.0.0.1", port).await);
             assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
             assert_eq!(number_of(&error), Some(ECONNREFUSED));
@@ -178,8 +179,9 @@ fn con_08_a_hundred_connects_to_a_black_hole_are_cancelled_and_leave_nothing() -
 #[test]
 fn con_09_a_connect_fails_as_such_whether_at_once_or_later() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let port = free_port()?;
+        let refusing = Refusing::new()?;
         run(async move {
+            let port = refusing.address.port();
             // Later: the loopback's refusal is told by SO_ERROR.
             let later = error_of(open_connection("127.0.0.1", port).await);
             assert_eq!(number_of(&later), Some(ECONNREFUSED));
@@ -328,7 +330,7 @@ fn con_13_a_connection_comes_from_the_address_that_was_asked_for() -> io::Result
     no_descriptor_is_left(|| {
         let listener = TcpListener::bind((LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let from_port = free_port()?;
+        let from_port = Refusing::new()?.address.port(); // free again at once
         run(async move {
             for (host, from_port) in [("127.0.0.2", 0), ("127.0.0.3", from_port)] {
                 let connecting = open_connection("127.0.0.1", port).local_addr(host, from_port);
@@ -377,7 +379,7 @@ fn con_13_the_first_of_our_addresses_that_works_is_taken_and_the_others_are_told
     no_descriptor_is_left(|| {
         let listener = TcpListener::bind((LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
-        let refusing = free_port()?;
+        let refusing = Refusing::new()?;
         let taken = TcpListener::bind((LOCALHOST, 0))?;
         let taken = taken.local_addr().map(|address| (taken, address))?;
         run(async move {
@@ -395,14 +397,16 @@ fn con_13_the_first_of_our_addresses_that_works_is_taken_and_the_others_are_told
                 .and_then(|own| own.as_inet());
             assert_eq!(own.map(|own| own.ip()), Some(ours[2].ip()));
 
-            let connecting = open_connection("127.0.0.1", refusing).local_addr("mill.example", 0);
+            let refusing = refusing.address;
+            let connecting =
+                open_connection("127.0.0.1", refusing.port()).local_addr("mill.example", 0);
             let error = error_of(connecting.await);
             assert_eq!(
                 error.to_string(),
                 format!(
                     "Multiple exceptions: error while attempting to bind on address {taken}: \
                      address already in use, Connect call failed \
-                     127.0.0.1:{refusing}: Connection refused (os error 111)"
+                     {refusing}: Connection refused (os error 111)"
                 )
             );
             io::Result::Ok(())
@@ -512,13 +516,18 @@ fn a_zone_leads_to_an_interface() -> io::Result<()> {
 #[test]
 fn addresses_are_tried_in_their_order_and_the_first_that_accepts_is_taken() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let refused = refusing_addresses(2)?;
+        let refused = [Refusing::new()?, Refusing::new()?];
         let (first, second) = (
             Listener::new(LOCALHOST.into())?,
             Listener::new(LOCALHOST.into())?,
         );
         run(async move {
-            let order = [refused[0], refused[1], first.address, second.address];
+            let order = [
+                refused[0].address,
+                refused[1].address,
+                first.address,
+                second.address,
+            ];
             get_running_loop()?.set_resolver(Table::of(&order));
             let (_reader, writer) = open_connection("mill.example", 80).await?;
             let peer = writer
@@ -534,9 +543,9 @@ fn addresses_are_tried_in_their_order_and_the_first_that_accepts_is_taken() -> i
 #[test]
 fn several_failures_are_listed_and_can_be_had_one_by_one() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let refused = refusing_addresses(3)?;
+        let refused = [Refusing::new()?, Refusing::new()?];
         run(async move {
-            let order = [refused[0], refused[1], refused[0]];
+            let order = [0, 1, 0].map(|nth: usize| refused[nth].address);
             get_running_loop()?.set_resolver(Table::of(&order));
             for delay in [None, Some(Duration::ZERO), Some(Duration::from_secs(60))] {
                 let mut connecting = open_connection("mill.example", 80);
@@ -565,8 +574,9 @@ fn several_failures_are_listed_and_can_be_had_one_by_one() -> io::Result<()> {
 #[test]
 fn failures_that_are_all_the_same_are_one_unless_all_are_wanted() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let refused = refusing_addresses(1)?[0];
+        let refusing = Refusing::new()?;
         run(async move {
+            let refused = refusing.address;
             let text = format!("Connect call failed {refused}: Connection refused (os error 111)");
             for count in [1, 3] {
                 get_running_loop()?.set_resolver(Table::of(&vec![refused; count]));
@@ -592,10 +602,10 @@ fn failures_that_are_all_the_same_are_one_unless_all_are_wanted() -> io::Result<
 fn a_race_passes_by_a_black_hole_and_a_refusal() -> io::Result<()> {
     no_descriptor_is_left(|| {
         let black_hole = BlackHole::new(Ipv4Addr::new(127, 0, 0, 2).into())?;
-        let refused = refusing_addresses(1)?[0];
+        let refused = Refusing::new()?;
         let listener = Listener::new(Ipv4Addr::new(127, 0, 0, 3).into())?;
         run(async move {
-            let order = [black_hole.address, refused, listener.address];
+            let order = [black_hole.address, refused.address, listener.address];
             get_running_loop()?.set_resolver(Table::of(&order));
             let before = descriptors()?;
             let began = Instant::now();
@@ -710,7 +720,7 @@ fn a_loop_closed_during_a_race_closes_all_its_sockets() -> io::Result<()> {
 fn exactly_one_descriptor_survives_each_of_a_thousand_races() -> io::Result<()> {
     no_descriptor_is_left(|| {
         let hole = BlackHole::new(Ipv4Addr::new(127, 0, 0, 2).into())?;
-        let refused = refusing_addresses(1)?[0];
+        let refused = Refusing::new()?;
         let mut listeners = Vec::new();
         for last in 3..7 {
             listeners.push(Listener::new(Ipv4Addr::new(127, 0, 0, last).into())?);
@@ -723,7 +733,7 @@ fn exactly_one_descriptor_survives_each_of_a_thousand_races() -> io::Result<()> 
             let mut accepted = 0;
             for nth in 0..1000 {
                 // Several can connect in the turn in which the first one does.
-                let mut order = vec![hole.address, refused];
+                let mut order = vec![hole.address, refused.address];
                 order.extend(listeners.iter().map(|listener| listener.address));
                 order.rotate_left(nth % 6);
                 *table.addresses.borrow_mut() = order;
@@ -854,17 +864,23 @@ impl BlackHole {
     }
 }
 
-/// A port on which nobody listens.
-fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((LOCALHOST, 0))?.local_addr()?.port())
+/// An address that refuses: a socket is bound to it, which does not listen. So nobody else
+/// can, and no connection can come from there to itself.
+struct Refusing {
+    address: SocketAddr,
+    _bound: socket2::Socket,
 }
 
-/// Addresses that refuse, each another one.
-fn refusing_addresses(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let listeners: Vec<_> = (0..count)
-        .map(|_| TcpListener::bind((LOCALHOST, 0)))
-        .collect::<io::Result<_>>()?;
-    listeners.iter().map(TcpListener::local_addr).collect()
+impl Refusing {
+    fn new() -> io::Result<Refusing> {
+        let bound = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
+        bound.bind(&SocketAddr::from((LOCALHOST, 0)).into())?;
+        let address = bound.local_addr()?.as_socket();
+        Ok(Refusing {
+            address: address.expect("it is an internet address"),
+            _bound: bound,
+        })
+    }
 }
 
 fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {

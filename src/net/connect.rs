@@ -76,6 +76,10 @@ impl Attempts {
             connected.map_err(|error| explain(error, |e| format!("Connect call failed {to}: {e}")))
         };
         connected.await.map_err(|error| {
+            // Nobody else will hear of it, if another attempt wins.
+            if handle.get_debug() {
+                log::debug!("an attempt to connect failed: {error}");
+            }
             failures.push(error);
             failures
         })

@@ -21,7 +21,7 @@ pub enum Host {
     Any,
     /// One name or address; an empty one is the same as none for a server.
     Name(String),
-    /// Several names or addresses: a server serves on all of them.
+    /// Several names or addresses: a server serves on all of them, a client connects to one.
     List(Vec<String>),
 }
 
