@@ -4,6 +4,7 @@
 
 use std::env;
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -12,7 +13,9 @@ use std::thread;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use millstream::{Clock, EventLoop, ExceptionContext, HostQuery, Resolver, Resolving, sleep};
+use millstream::{
+    Clock, EventLoop, ExceptionContext, HostQuery, Resolver, Resolving, open_connection, sleep,
+};
 
 #[test]
 fn a_callback_that_takes_long_is_named() -> io::Result<()> {
@@ -163,6 +166,35 @@ fn the_environment_turns_debug_mode_on() -> io::Result<()> {
             "MILLSTREAM_DEBUG={value}: {child:?}"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn an_attempt_that_failed_is_logged_though_another_one_connected() -> io::Result<()> {
+    /// Knows two addresses, of which nobody serves the first.
+    struct TwoAddresses([SocketAddr; 2]);
+
+    impl Resolver for TwoAddresses {
+        fn getaddrinfo<'a>(&'a self, _query: &'a HostQuery) -> Resolving<'a> {
+            Box::pin(async { Ok(self.0.to_vec()) })
+        }
+    }
+
+    let journal = Journal::open();
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let served = listener.local_addr()?;
+    let refused = SocketAddr::from(([255, 255, 255, 255], 9));
+    let event_loop = EventLoop::new()?;
+    event_loop.set_debug(true);
+    event_loop.set_resolver(TwoAddresses([refused, served]));
+    event_loop.run_until_complete(async {
+        let (_reader, writer) = open_connection("mill.example", 80).await?;
+        writer.aclose().await
+    })??;
+    let logged = journal.of_this_test(Level::Debug);
+    let expected = format!("an attempt to connect failed: Connect call failed {refused}: ");
+    let count = logged.iter().filter(|l| l.starts_with(&expected)).count();
+    assert_eq!(count, 1, "{logged:?}");
     Ok(())
 }
 
