@@ -68,7 +68,13 @@ pub use sync::{
     LifoQueue, Lock, LockGuard, OverReleaseError, Priority, PriorityQueue, Queue, QueueGetError,
     QueueOrder, QueuePutError, QueueShutDown, Semaphore, SemaphorePermit, TaskDoneError,
 };
-pub use task::{Future, Promise, all_tasks, create_future, create_task, current_task, yield_now};
+pub use task::{
+    ALL_COMPLETED, AllCompleted, AsCompleted, FIRST_COMPLETED, FIRST_EXCEPTION, FallibleTasks,
+    FirstCompleted, FirstException, Future, Gather, GatherAll, Gatherable, GatheredTasks,
+    GroupTask, Promise, ReturnWhen, Shield, TaskFailure, TaskGroup, TaskGroupClosed,
+    TaskGroupError, Wait, all_tasks, as_completed, create_future, create_task, current_task,
+    gather, shield, spawn_eager, wait, yield_now,
+};
 pub use time::{Sleep, sleep, timeout, timeout_at};
 pub use transports::memory_transport_pair;
 

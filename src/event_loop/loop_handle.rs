@@ -289,6 +289,27 @@ impl LoopHandle {
         self.core.executor.spawn(future)
     }
 
+    /// Runs a future as a task whose first step is taken here and now; see
+    /// [`spawn_eager`](crate::spawn_eager).
+    ///
+    /// If this is not the loop that runs on this thread now, it is `create_task`.
+    ///
+    /// # asyncio
+    /// `Task(coro, loop=loop, eager_start=True)`.
+    pub fn spawn_eager<F>(&self, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let runs_now =
+            get_running_loop().is_ok_and(|running| Rc::ptr_eq(&running.core, &self.core));
+        if runs_now {
+            self.core.executor.spawn_eager(future)
+        } else {
+            self.create_task(future)
+        }
+    }
+
     /// Returns the tasks that have not ended, the oldest first.
     ///
     /// # asyncio

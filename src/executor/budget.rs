@@ -19,16 +19,26 @@ thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(UNBOUNDED) };
 }
 
-/// A fresh budget for the time of a step; a step of an outer loop gets its own back.
+/// The budget of a step; a step around it gets its own back at the end.
 pub(crate) struct Budget {
-    outer: u32,
+    /// `None`: what is spent is the budget of the step around it.
+    outer: Option<u32>,
 }
 
 impl Budget {
     #[inline]
     pub(crate) fn fresh() -> Budget {
         Budget {
-            outer: LEFT.replace(STEP_BUDGET),
+            outer: Some(LEFT.replace(STEP_BUDGET)),
+        }
+    }
+
+    /// The budget of the step around this one, for a step within a step: so a loop that
+    /// begins eager tasks for ever suspends too. A callback has none, and gives a fresh one.
+    pub(crate) fn inherited() -> Budget {
+        match LEFT.get() {
+            UNBOUNDED => Budget::fresh(),
+            _ => Budget { outer: None },
         }
     }
 }
@@ -36,7 +46,9 @@ impl Budget {
 impl Drop for Budget {
     #[inline]
     fn drop(&mut self) {
-        LEFT.set(self.outer);
+        if let Some(outer) = self.outer {
+            LEFT.set(outer);
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
 pub(crate) use step_end::AtStepEnd;
+pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
 pub(crate) use task_table::TaskId;
 
@@ -134,7 +135,7 @@ impl Executor {
     pub(crate) fn run_step(&self, ready: Ready) {
         let outer = self.in_step.replace(true);
         match ready {
-            Ready::Task(id) => self.step_task(id),
+            Ready::Task(id) => self.step_task(id, Budget::fresh()),
             Ready::Source(id, direction) => self.call_source(id, direction),
             Ready::Call(handle) => self.call_handle(&handle),
             Ready::Event(event) => {
@@ -223,6 +224,35 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
+        let task = self.admit(future);
+        if let Some(id) = task.id() {
+            self.wake_task(id);
+        }
+        task
+    }
+
+    /// Takes a future in and takes its first step here and now, inside the step that runs.
+    ///
+    /// A closed executor drops the future, and the task is cancelled from the start.
+    pub(crate) fn spawn_eager<F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let task = self.admit(future);
+        if let Some(id) = task.id() {
+            // D4: it is part of the step that runs, and spends of its budget.
+            self.step_task(id, Budget::inherited());
+        }
+        task
+    }
+
+    /// Puts a task into the table. On a closed executor it has no id, and has ended.
+    fn admit<F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    where
+        F: Future + 'static,
+        F::Output: 'static,
+    {
         let serial = self.tasks.borrow_mut().next_serial();
         let task = Rc::new(task::TaskCell::new(future, serial, Rc::downgrade(self)));
         if self.closed.get() {
@@ -232,7 +262,6 @@ impl Executor {
         let any: Rc<dyn AnyTask> = task.clone();
         let id = self.tasks.borrow_mut().insert(any, &self.inbox);
         task.set_id(id);
-        self.wake_task(id);
         Task::new(task)
     }
 
@@ -307,13 +336,12 @@ impl Executor {
         self.report(ExceptionContext::new(message).task(task).exception(panic));
     }
 
-    fn step_task(&self, id: TaskId) {
+    fn step_task(&self, id: TaskId, budget: Budget) {
         // Out of the table for the time of the poll, the waker too (R3).
         let Some(step) = self.tasks.borrow_mut().begin_step(id) else {
             return;
         };
         let outer = self.current.replace(Some(id));
-        let budget = Budget::fresh();
         let ended = if step.cancelled {
             step.task.cancel_now();
             true

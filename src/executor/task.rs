@@ -3,6 +3,8 @@
 //! ```text
 //!   create_task ──► TaskCell ──┬─► AnyTask ──► task table   (polls and cancels)
 //!                              └─► Join<T> ──► Task<T>      (awaits the outcome)
+//!                       ended ──► the waker of who awaits it; or AtTaskEnd, for one who
+//!                                 holds many and wants to know which
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -114,6 +116,61 @@ impl<T> Task<T> {
     pub fn set_name(&self, name: impl Into<String>) {
         self.join.set_name(name.into());
     }
+
+    /// Returns a reference that can be cloned: to cancel the task from elsewhere while
+    /// this handle is awaited, say.
+    ///
+    /// # asyncio
+    /// The `Task` object itself, which anybody may hold.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::future::pending;
+    /// use std::io;
+    /// use millstream::{create_task, get_running_loop, run};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let endless = create_task(pending::<()>());
+    ///     let switch = endless.task_ref();
+    ///     get_running_loop()?.call_soon(move || {
+    ///         switch.cancel();
+    ///     })?;
+    ///     assert!(endless.await.is_err_and(|error| error.is_cancelled()));
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn task_ref(&self) -> TaskRef {
+        TaskRef(self.join.clone().as_any_task())
+    }
+
+    /// Has `listener` told once when the task ends, with this number; at once if it ended.
+    ///
+    /// In the place of whoever was told before, and of whoever awaits it.
+    pub(crate) fn tell_end(&self, listener: Rc<dyn AtTaskEnd>, number: usize) {
+        if self.done() {
+            listener.task_ended(number);
+        } else {
+            self.join.tell_end(Box::new(Told { listener, number }));
+        }
+    }
+
+    /// Tells nobody any more, and wakes nobody.
+    pub(crate) fn tell_nobody(&self) {
+        self.join.tell_nobody();
+    }
+
+    /// Takes the outcome of a task that ended and gave it to nobody yet.
+    pub(crate) fn take_outcome(&self) -> Option<Result<T, JoinError>> {
+        self.join.take_outcome()
+    }
+
+    /// Looks at the outcome of a task that ended. What looks must call nobody (R3).
+    pub(crate) fn has_outcome(&self, is_so: fn(&Result<T, JoinError>) -> bool) -> bool {
+        self.join.has_outcome(is_so)
+    }
 }
 
 /// Panics if it is polled again after it gave the outcome, as any future may.
@@ -161,6 +218,12 @@ impl TaskRef {
         self.0.ended() != Ended::Not
     }
 
+    /// Says whether the task was cancelled.
+    #[must_use]
+    pub fn cancelled(&self) -> bool {
+        self.0.ended() == Ended::Cancelled
+    }
+
     /// Returns the task's name.
     #[must_use]
     pub fn get_name(&self) -> String {
@@ -172,6 +235,15 @@ impl TaskRef {
         self.0.set_name(name.into());
     }
 }
+
+/// Two references are equal if they are to the same task.
+impl PartialEq for TaskRef {
+    fn eq(&self, other: &TaskRef) -> bool {
+        Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
+    }
+}
+
+impl Eq for TaskRef {}
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -200,6 +272,18 @@ impl fmt::Display for Ended {
     }
 }
 
+/// Who holds several tasks, and is told which of them ended.
+pub(crate) trait AtTaskEnd {
+    /// The task with this number ended. Called between steps, with no borrow alive.
+    fn task_ended(self: Rc<Self>, number: usize);
+}
+
+/// Whom a task tells of its end, and by which number.
+pub(super) struct Told {
+    listener: Rc<dyn AtTaskEnd>,
+    number: usize,
+}
+
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
 pub(super) trait AnyTask {
     /// Polls the future once, and says whether the task ended.
@@ -220,7 +304,12 @@ pub(super) trait AnyTask {
 /// What a [`Task<T>`] sees of a task, whatever its future is.
 pub(super) trait Join<T>: AnyTask {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
+    fn take_outcome(&self) -> Option<Result<T, JoinError>>;
+    fn has_outcome(&self, is_so: fn(&Result<T, JoinError>) -> bool) -> bool;
+    fn tell_end(&self, told: Box<Told>);
+    fn tell_nobody(&self);
     fn detach(&self);
+    fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask>;
 }
 
 /// A task: its future while it runs, its outcome afterwards.
@@ -228,6 +317,8 @@ pub(super) struct TaskCell<F: Future> {
     stage: RefCell<Stage<F>>,
     ended: Cell<Ended>,
     waiter: WaiterCell,
+    /// In a box, since few tasks have one.
+    told: Cell<Option<Box<Told>>>,
     detached: Cell<bool>,
     id: Cell<Option<TaskId>>,
     serial: u64,
@@ -255,6 +346,7 @@ impl<F: Future> TaskCell<F> {
             stage: RefCell::new(Stage::Runs(Box::pin(future))),
             ended: Cell::new(Ended::Not),
             waiter: WaiterCell::default(),
+            told: Cell::new(None),
             detached: Cell::new(false),
             id: Cell::new(None),
             serial,
@@ -330,6 +422,9 @@ impl<F: Future> AnyTask for TaskCell<F> {
             drop(self.take()); // the output, which nobody will take
         }
         self.waiter.wake();
+        if let Some(told) = self.told.take() {
+            told.listener.task_ended(told.number);
+        }
     }
 
     fn cancel(&self) -> bool {
@@ -367,27 +462,56 @@ impl<F: Future> AnyTask for TaskCell<F> {
     }
 }
 
-impl<F: Future> Join<F::Output> for TaskCell<F> {
+impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
         if self.ended.get() == Ended::Not {
             self.waiter.register(cx.waker());
             return Poll::Pending;
         }
-        match self.take() {
-            Stage::Ended(outcome) => Poll::Ready(outcome),
-            Stage::Runs(_) | Stage::Taken => {
-                panic!("a task was awaited again after it had given its outcome")
-            }
+        match self.take_outcome() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => panic!("a task was awaited again after it had given its outcome"),
         }
+    }
+
+    fn take_outcome(&self) -> Option<Result<F::Output, JoinError>> {
+        if self.ended.get() == Ended::Not {
+            return None;
+        }
+        match self.take() {
+            Stage::Ended(outcome) => Some(outcome),
+            Stage::Runs(_) | Stage::Taken => None,
+        }
+    }
+
+    fn has_outcome(&self, is_so: fn(&Result<F::Output, JoinError>) -> bool) -> bool {
+        match &*self.stage.borrow() {
+            Stage::Ended(outcome) => is_so(outcome),
+            Stage::Runs(_) | Stage::Taken => false,
+        }
+    }
+
+    fn tell_end(&self, told: Box<Told>) {
+        self.tell_nobody();
+        self.told.set(Some(told));
+    }
+
+    fn tell_nobody(&self) {
+        self.waiter.clear();
+        drop(self.told.take());
     }
 
     fn detach(&self) {
         self.detached.set(true);
-        self.waiter.clear();
+        self.tell_nobody();
         self.report_if_orphaned();
         // The output, if there is one, goes with the handle.
         if self.ended.get() != Ended::Not {
             drop(self.take());
         }
+    }
+
+    fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask> {
+        self
     }
 }
