@@ -180,6 +180,8 @@ pub enum ReadError {
         /// How many bytes were dropped with the line.
         dropped: usize,
     },
+    /// Nothing came within the reader's time limit; nothing was consumed.
+    TimedOut,
     /// The call itself was wrong.
     InvalidInput(Cow<'static, str>),
 }
@@ -194,6 +196,7 @@ impl ReadError {
             ReadError::LimitOverrun(_) | ReadError::LineTooLong { .. } => {
                 io::ErrorKind::InvalidData
             }
+            ReadError::TimedOut => io::ErrorKind::TimedOut,
             ReadError::InvalidInput(_) => io::ErrorKind::InvalidInput,
         }
     }
@@ -215,6 +218,7 @@ impl fmt::Display for ReadError {
             ReadError::Incomplete(error) => error.fmt(f),
             ReadError::LimitOverrun(error) => error.fmt(f),
             ReadError::LineTooLong { message, .. } => f.write_str(message),
+            ReadError::TimedOut => TimedOut.fmt(f),
             ReadError::InvalidInput(message) => f.write_str(message),
         }
     }

@@ -49,7 +49,7 @@ pub use error::{
 pub use event_loop::{
     AddrInfoFlags, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery, LoopHandle,
     NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, TimerHandle, get_running_loop,
-    new_event_loop, run,
+    new_event_loop, run, to_thread,
 };
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
@@ -75,7 +75,7 @@ pub use task::{
     TaskGroupError, Wait, all_tasks, as_completed, create_future, create_task, current_task,
     gather, shield, spawn_eager, wait, yield_now,
 };
-pub use time::{Sleep, sleep, timeout, timeout_at};
+pub use time::{Sleep, Timeout, sleep, timeout, timeout_at, wait_for};
 pub use transports::memory_transport_pair;
 
 /// The book, whose code is compiled and run with the tests.

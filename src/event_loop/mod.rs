@@ -39,6 +39,7 @@ pub use remote::RemoteHandle;
 pub use resolver::{AddrInfoFlags, Family, GetAddrInfo, HostQuery, Resolver, Resolving};
 pub use run::{Runner, run};
 pub use running::get_running_loop;
+pub use threads::to_thread;
 pub use timers::TimerHandle;
 
 pub(crate) use resolver::Wanted;

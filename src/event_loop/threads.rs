@@ -28,12 +28,47 @@ use crate::executor::{Inbox, Message};
 
 use super::LoopHandle;
 use super::loop_handle::LoopCore;
-use super::running::get_running_loop;
+use super::running::{get_running_loop, running_loop};
 use super::timers::SleepTimer;
 
 /// Threads that a pool starts, at most; fewer on small machines: the number of
 /// processors and four more.
 const MAX_THREADS: usize = 32;
+
+/// Runs `work` on another thread of the running loop's, and gives what it returns.
+///
+/// # Errors
+/// [`LoopError::ExecutorShutDown`] once `shutdown_default_executor` was called; what
+/// starting a thread fails with.
+///
+/// # Cancel safety
+/// Dropping the future does not stop `work`; its result is dropped.
+///
+/// # Panics
+/// With the panic of `work`, where the future is awaited. With `no running event loop` when
+/// polled outside of a task.
+///
+/// # asyncio
+/// `asyncio.to_thread`.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::{run, to_thread};
+///
+/// # fn main() -> io::Result<()> {
+/// run(async {
+///     let text = to_thread(|| std::fs::read_to_string("Cargo.toml")).await??;
+///     assert!(text.contains("millstream"));
+///     io::Result::Ok(())
+/// })
+/// # }
+/// ```
+pub async fn to_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<T> {
+    running_loop().run_in_executor(work).await
+}
 
 impl LoopHandle {
     /// Runs `work` on another thread, and gives what it returns.

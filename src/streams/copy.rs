@@ -25,7 +25,6 @@ use crate::event_loop::{MAX_RECEIVE, running_loop};
 use crate::task::yield_now;
 
 use super::flow_control::connection_lost;
-use super::pull::Pull;
 use super::reader::StreamReader;
 use super::writer::StreamWriter;
 
@@ -228,7 +227,7 @@ async fn copy_to_the_end(
         } else if reader.is_at_the_end()? {
             return writer.flush().await;
         } else {
-            Pull::begin(reader, "copy")?.await;
+            reader.wait_to_pull("copy").await?;
             without_waiting = 0;
         }
     }

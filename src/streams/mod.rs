@@ -28,6 +28,7 @@ mod flow_control; // who waits until writing may go on
 mod reader; //       coroutines read here
 mod attempts; //     what a read does without waiting
 mod read; //         how a read waits
+mod patience; //     how long
 mod pull; //         reads into the caller's memory
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends

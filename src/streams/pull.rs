@@ -5,6 +5,7 @@
 //!   none there: wait, and have the protocol leave what comes to us (ReadInto::Later)
 //! ```
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -42,11 +43,27 @@ impl StreamReader {
                 let partial = filling.give_up();
                 return Err(incomplete(partial, Some(expected)));
             } else {
-                Pull::begin(filling.reader, "readexactly_into")?.await;
+                filling.reader.wait_to_pull("readexactly_into").await?;
             }
         }
         filling.filled = 0; // they are the caller's now
         Ok(())
+    }
+
+    /// Waits until there is something to pull, or something was fed; not longer than the
+    /// reader's limit.
+    pub(super) async fn wait_to_pull(&mut self, name: &str) -> Result<(), ReadError> {
+        self.begin_patience();
+        let mut pull = Pull::begin(self, name)?;
+        let waiting = Waiting(self);
+        poll_fn(|cx| match Pin::new(&mut pull).poll(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => waiting
+                .0
+                .poll_patience(cx)
+                .map(|()| Err(ReadError::TimedOut)),
+        })
+        .await
     }
 
     /// Lets the others have a turn, and has what comes in it left to the read that pulls:
@@ -126,6 +143,15 @@ impl Drop for Filling<'_> {
             state.at_home(|home| home.prepend(taken));
             state.put_back(taken.len());
         }
+    }
+}
+
+/// A reader whose read waits.
+struct Waiting<'a>(&'a mut StreamReader);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.end_patience();
     }
 }
 

@@ -6,6 +6,9 @@
 //!            └──── something was fed ◄────┘
 //! ```
 //!
+//! A wait ends with an error if it takes longer than the reader's limit, where one is set
+//! (`patience.rs`); each of the waits of a read has that limit anew.
+//!
 //! Written by hand, as the state machines that they are: a task that waits in a read keeps
 //! nothing but this.
 
@@ -49,6 +52,7 @@ impl<'a, A> Read<'a, A> {
 
     fn begin_wait(&mut self) -> Result<(), ReadError> {
         self.reader.debug_assert_all_at_home();
+        self.reader.begin_patience();
         let state = self.reader.state();
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
@@ -85,7 +89,10 @@ where
                     read.stage = Stage::Waits;
                 }
                 Stage::Waits => {
-                    ready!(read.reader.state().poll_wait(cx));
+                    if read.reader.state().poll_wait(cx).is_pending() {
+                        ready!(read.reader.poll_patience(cx));
+                        return Poll::Ready(Err(ReadError::TimedOut));
+                    }
                     read.reader.state().end_wait();
                     read.stage = Stage::Tries;
                 }
@@ -100,5 +107,6 @@ impl<A> Drop for Read<'_, A> {
         if self.stage == Stage::Waits {
             self.reader.state().end_wait();
         }
+        self.reader.end_patience();
     }
 }

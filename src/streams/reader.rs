@@ -16,7 +16,7 @@ use crate::error::{ConnError, ReadError};
 use crate::task::spend_budget;
 
 use super::feed::StreamFeed;
-use super::pull::Pull;
+use super::patience::Patience;
 use super::read::Read;
 use super::search::{ScannedFor, Separators, check_separators};
 use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
@@ -81,6 +81,8 @@ pub struct StreamReader {
     pub(super) overlong_policy: OverlongPolicy,
     /// A line that was too long is not over yet (D16).
     pub(super) discarding_line: bool,
+    /// `None`: reads wait for ever.
+    pub(super) patience: Option<Box<Patience>>,
 }
 
 /// What comes first when bytes are buffered and the connection failed (D14).
@@ -155,6 +157,7 @@ impl StreamReader {
             error_policy: ErrorPolicy::default(),
             overlong_policy: OverlongPolicy::default(),
             discarding_line: false,
+            patience: None,
         }
     }
 
@@ -508,7 +511,7 @@ impl StreamReader {
             if self.is_at_the_end()? {
                 return Ok(0);
             }
-            Pull::begin(self, "read_into")?.await;
+            self.wait_to_pull("read_into").await?;
         }
     }
 

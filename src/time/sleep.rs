@@ -69,15 +69,6 @@ impl Sleep {
         self.yielded = false;
     }
 
-    /// A sleep until a moment on the loop's clock.
-    pub(super) fn until(deadline: Duration) -> Sleep {
-        Sleep {
-            until: Until::Deadline(deadline),
-            timer: None,
-            yielded: true,
-        }
-    }
-
     fn deadline(&mut self, handle: &LoopHandle) -> Duration {
         match self.until {
             Until::Deadline(deadline) => deadline,
