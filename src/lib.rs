@@ -71,7 +71,7 @@ pub use sync::{
 pub use task::{
     ALL_COMPLETED, AllCompleted, AsCompleted, FIRST_COMPLETED, FIRST_EXCEPTION, FallibleTasks,
     FirstCompleted, FirstException, Future, Gather, GatherAll, Gatherable, GatheredTasks,
-    GroupTask, Promise, ReturnWhen, Shield, TaskFailure, TaskGroup, TaskGroupClosed,
+    GroupTask, Promise, RemoteTask, ReturnWhen, Shield, TaskFailure, TaskGroup, TaskGroupClosed,
     TaskGroupError, Wait, all_tasks, as_completed, create_future, create_task, current_task,
     gather, shield, spawn_eager, wait, yield_now,
 };

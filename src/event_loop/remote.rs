@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::LoopError;
 use crate::executor::{Inbox, Message};
 
+use super::LoopHandle;
 use super::running::get_running_loop;
 
 /// A reference to a loop that any thread may hold.
@@ -43,6 +44,11 @@ pub struct RemoteHandle {
 impl RemoteHandle {
     pub(super) fn new(inbox: Arc<Inbox>) -> RemoteHandle {
         RemoteHandle { inbox }
+    }
+
+    /// Says whether it is of the same loop as `handle`.
+    pub(crate) fn is_of(&self, handle: &LoopHandle) -> bool {
+        Arc::ptr_eq(&self.inbox, &handle.core().inbox)
     }
 
     /// Has `callback` run by the loop, in its next turn, on its thread.

@@ -26,6 +26,7 @@ mod gatherable; //  of what
 mod group; //       tasks that end together
 mod wait; //        those that have ended
 mod shield; //      to stop waiting only
+mod threadsafe; //  from other threads
 
 pub use future::{Future, Promise, create_future};
 pub use gather::{Gather, GatherAll, gather};
@@ -34,6 +35,7 @@ pub use group::{GroupTask, TaskFailure, TaskGroup, TaskGroupClosed, TaskGroupErr
 pub use shield::{Shield, shield};
 pub(crate) use spawn::spend_budget;
 pub use spawn::{all_tasks, create_task, current_task, spawn_eager, yield_now};
+pub use threadsafe::RemoteTask;
 pub use wait::{
     ALL_COMPLETED, AllCompleted, AsCompleted, FIRST_COMPLETED, FIRST_EXCEPTION, FirstCompleted,
     FirstException, ReturnWhen, Wait, as_completed, wait,
