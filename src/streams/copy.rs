@@ -110,8 +110,8 @@ pub async fn copy(reader: &mut StreamReader, writer: &StreamWriter) -> io::Resul
 ///
 /// # Errors
 /// [`CopyError`] as soon as one direction fails, which ends both; it says how many bytes
-/// went each way. The streams are left open. To have the peers see that something went
-/// wrong, rather than an end, [`abort`](crate::Transport::abort) them.
+/// went each way. The streams are left open, with what was not sent yet: close them, or
+/// [`abort`](crate::Transport::abort) them if that is of no use any more.
 ///
 /// # Cancel safety
 /// Cancel safe, as [`copy`]: the readers still have what was not handed to the writers, and
