@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use millstream::{EventLoop, StreamReader, StreamWriter, start_server};
 use programs::{Ended, PATIENCE, Program, example};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 // ------------------------------------------------------------- echo with streams
 
@@ -525,6 +525,165 @@ impl Guest {
     }
 }
 
+// ------------------------------------------------------------- the proxy
+
+#[test]
+fn the_proxy_passes_everything_on_and_says_so() -> io::Result<()> {
+    let upstream = TcpListener::bind(local(0))?;
+    let mut server = Serving::proxy(&upstream)?;
+
+    let mut client = server.connect()?;
+    client.write_all(b"Hello World!")?;
+    let mut connection = accept(upstream)?; // which nobody else will reach
+    assert_eq!(received(&mut connection, 12)?, b"Hello World!");
+    connection.write_all(b"Hello World!")?;
+    assert_eq!(received(&mut client, 12)?, b"Hello World!");
+    drop((client, connection));
+    server
+        .program
+        .prints(&["client 1 came", "client 1 left: 12 bytes up, 12 bytes down"])?;
+
+    let mut refused = server.connect()?;
+    assert_eq!(refused.read(&mut [0; 1])?, 0);
+    server.program.prints(&[
+        "client 2 came",
+        "client 2 was sent away: connection refused",
+    ])?;
+
+    server.program.tell("")?;
+    server
+        .program
+        .prints(&["Closing: 0 finished, 0 closed, 0 aborted"])?;
+    server.program.ends()?.well();
+    assert_eq!(
+        promised("proxy")?,
+        [
+            "Serving on ('127.0.0.1', 8888)",
+            "client 1 came",
+            "client 1 left: 12 bytes up, 12 bytes down",
+            "client 2 came",
+            "client 2 was sent away: connection refused",
+            "Closing: 0 finished, 0 closed, 0 aborted",
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn through_the_proxy_a_client_that_half_closes_is_answered() -> io::Result<()> {
+    let upstream = TcpListener::bind(local(0))?;
+    let server = Serving::proxy(&upstream)?;
+    let client = thread::spawn({
+        let address = server.address;
+        move || {
+            let mut client = TcpStream::connect(address)?;
+            client.set_read_timeout(Some(PATIENCE))?;
+            client.write_all(&[b'x'; 100_000])?;
+            client.shutdown(Shutdown::Write)?;
+            let mut answer = Vec::new();
+            client.read_to_end(&mut answer)?;
+            io::Result::Ok(answer)
+        }
+    });
+    let mut connection = accept(upstream)?;
+    let mut request = Vec::new();
+    connection.read_to_end(&mut request)?;
+    assert_eq!(request, [b'x'; 100_000]);
+    connection.write_all(&[b'y'; 50])?;
+    drop(connection);
+    assert_eq!(client.join().expect("it panics at nothing")?, [b'y'; 50]);
+    server.program.prints(&[
+        "client 1 came",
+        "client 1 left: 100000 bytes up, 50 bytes down",
+    ])
+}
+
+#[test]
+fn through_the_proxy_a_client_that_resets_is_not_served_on() -> io::Result<()> {
+    let upstream = TcpListener::bind(local(0))?;
+    let server = Serving::proxy(&upstream)?;
+    let client = server.connect()?;
+    let mut connection = accept(upstream)?;
+    SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+    drop(client);
+    assert_eq!(connection.read(&mut [0; 1])?, 0);
+    server.program.prints(&[
+        "client 1 came",
+        "client 1 was lost: 0 bytes up, 0 bytes down",
+    ])
+}
+
+#[test]
+fn the_proxy_ends_though_a_client_does_not() -> io::Result<()> {
+    let upstream = TcpListener::bind(local(0))?;
+    let mut server = Serving::proxy(&upstream)?;
+    let mut client = server.connect()?;
+    let _connection = accept(upstream)?;
+    server.program.prints(&["client 1 came"])?;
+    server.program.tell("")?;
+    // After its grace.
+    assert_eq!(client.read(&mut [0; 1])?, 0);
+    server
+        .program
+        .prints(&["Closing: 0 finished, 1 closed, 0 aborted"])?;
+    server.program.ends()?.well();
+    Ok(())
+}
+
+// ------------------------------------------------------------- one loop per core
+
+#[test]
+fn one_loop_per_core_serves_on_one_port_and_stops_all_loops() -> io::Result<()> {
+    let mut program = Program::start(example("one_loop_per_core")?.args(["127.0.0.1:0", "2"]))?;
+    let line = program.next_line()?;
+    let address: SocketAddr = line
+        .strip_prefix("Serving on ")
+        .and_then(|rest| rest.strip_suffix(" with 2 loops"))
+        .and_then(|address| address.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no address in {line:?}")))?;
+
+    // Which loop gets whom, the kernel decides.
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = BufReader::new(TcpStream::connect(address)?);
+        client.get_ref().set_read_timeout(Some(PATIENCE))?;
+        client.get_mut().write_all(b"are you there?\n")?;
+        let mut answer = String::new();
+        client.read_line(&mut answer)?;
+        assert_eq!(answer, "are you there?\n");
+        clients.push(client);
+    }
+    program.tell("")?;
+    drop(clients); // which ends the handlers within the grace
+
+    let mut served = 0;
+    for number in 0..2 {
+        let line = program.next_line()?;
+        let count = line.strip_prefix(&format!("loop {number} served "));
+        served += count.and_then(|count| count.parse().ok()).unwrap_or(0);
+    }
+    assert_eq!(served, 3);
+    program.ends()?.well();
+    assert_eq!(
+        promised("one_loop_per_core")?,
+        [
+            "Serving on 127.0.0.1:8888 with 2 loops",
+            "loop 0 served 1",
+            "loop 1 served 2",
+        ]
+    );
+    Ok(())
+}
+
+#[test]
+fn one_loop_per_core_says_why_it_cannot_serve() -> io::Result<()> {
+    let taken = TcpListener::bind(local(0))?; // which says nothing of reuse_port
+    let address = taken.local_addr()?.to_string();
+    let program = Program::start(example("one_loop_per_core")?.args([&address, "2"]))?;
+    fails_with(&program.ends()?, &[&address]);
+    Ok(())
+}
+
 // ------------------------------------------------------------- the loop in one file
 
 #[test]
@@ -597,6 +756,11 @@ impl Serving {
             program,
             address: local(port),
         })
+    }
+
+    /// The proxy, for an upstream that listens.
+    fn proxy(upstream: &TcpListener) -> io::Result<Serving> {
+        Serving::start_with("proxy", &[&upstream.local_addr()?.to_string()])
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
