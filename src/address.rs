@@ -1,14 +1,20 @@
 //! Addresses: where one end of a connection is.
 //!
-//! Layer 0. Above: extra information, sockets. Below: `std`'s types.
+//! Layer 0. Above: extra information, sockets. Below: the types of `std` and `socket2`.
 //!
 //! ```text
-//!   the system's address ──► Address ──► peername, sockname
+//!   what the system says ──► Address ──► peername, sockname, who sent a datagram
+//!   where to connect, to whom to send ──► Address ──► what the system is told
 //! ```
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use socket2::SockAddr;
 
 /// The address of one end of a connection.
 ///
@@ -52,11 +58,62 @@ impl Address {
     pub fn port(&self) -> Option<u16> {
         self.as_inet().map(|address| address.port())
     }
+
+    /// Turns the system's address into ours.
+    pub(crate) fn of(address: &SockAddr) -> Address {
+        if let Some(inet) = address.as_socket() {
+            return Address::Inet(inet);
+        }
+        if let Some(path) = address.as_pathname() {
+            return Address::Unix(path.to_owned());
+        }
+        match address.as_abstract_namespace() {
+            Some(name) => Address::UnixAbstract(name.to_owned()),
+            None => Address::Unnamed,
+        }
+    }
+
+    /// Turns it into what the system is told.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it has no name, or one that is too long.
+    pub(crate) fn to_system(&self) -> io::Result<SockAddr> {
+        match self {
+            Address::Inet(inet) => Ok(SockAddr::from(*inet)),
+            Address::Unix(path) => SockAddr::unix(path),
+            Address::UnixAbstract(name) => {
+                let named: Vec<u8> = [&[0], name.as_slice()].concat();
+                SockAddr::unix(OsStr::from_bytes(&named))
+            }
+            Address::Unnamed => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a socket without a name can't be reached by its address",
+            )),
+        }
+    }
 }
 
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Address::Inet(address)
+    }
+}
+
+impl From<&Address> for Address {
+    fn from(address: &Address) -> Self {
+        address.clone()
+    }
+}
+
+impl From<&Path> for Address {
+    fn from(path: &Path) -> Self {
+        Address::Unix(path.to_owned())
+    }
+}
+
+impl From<PathBuf> for Address {
+    fn from(path: PathBuf) -> Self {
+        Address::Unix(path)
     }
 }
 

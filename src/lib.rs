@@ -25,6 +25,7 @@ mod event_loop; //  one turn after another; timers, handles, threads, run
 mod task; //        spawn, yield, futures
 mod time; //        sleep, timeout
 mod sync; //        events, locks, queues
+mod sock; //        sockets of your own, without a transport
 // Layer 4b
 mod contract; //    the traits Transport and Protocol
 // Layer 5
@@ -59,6 +60,7 @@ pub use net::{
     open_unix_connection_sock, plain, start_server, start_server_sock, start_unix_server,
     start_unix_server_sock,
 };
+pub use sock::SockTarget;
 pub use streams::{
     EofKind, ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
     StreamReaderProtocol, StreamWriter, copy, copy_bidirectional, memory_stream_pair,

@@ -27,7 +27,7 @@ const LAYERS: &[Layer] = &[
     layer(1, "1 reactor", &["reactor"]),
     layer(2, "2 executor", &["executor"]),
     layer(3, "3 event loop", &["event_loop"]),
-    layer(4, "4a tasks", &["task", "time", "sync"]),
+    layer(4, "4a tasks", &["task", "time", "sync", "sock"]),
     layer(4, "4b contract", &["contract"]),
     layer(5, "5 transports", &["transports"]),
     layer(6, "6 tls", &["tls"]),

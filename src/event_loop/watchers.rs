@@ -134,6 +134,12 @@ impl LoopHandle {
         Ok(true)
     }
 
+    /// Says whether a callback watches `fd` in this direction.
+    pub(crate) fn is_watched(&self, fd: RawFd, direction: Direction) -> bool {
+        let watcher = self.core().watchers.borrow().get(fd);
+        watcher.is_some_and(|watcher| watcher.has_its_descriptor() && watcher.is_watched(direction))
+    }
+
     fn ensure_not_owned(&self, fd: RawFd) -> io::Result<()> {
         match self.core().reactor.owner_of(fd) {
             Some(transport) => Err(io::Error::other(format!(
