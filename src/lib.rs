@@ -40,8 +40,8 @@ pub mod testing; // what tests of transports and protocols need
 
 pub use clock::Clock;
 pub use contract::{
-    Address, AfterEof, BufferedProtocol, ExtraInfoKey, ExtraInfoRequest, PeerName, Protocol,
-    ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
+    Address, AfterEof, BufferedProtocol, ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo,
+    Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 pub use error::{
     Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, JoinError,
@@ -55,10 +55,11 @@ pub use event_loop::{
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
     AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,
-    OnPath, OnSock, Place, PlainReturn, Serve, Server, Shutdown, Stopped, ToHost, ToPath, ToSock,
-    WithFactory, WithHandler, open_connection, open_connection_sock, open_unix_connection,
-    open_unix_connection_sock, plain, start_server, start_server_sock, start_unix_server,
-    start_unix_server_sock,
+    OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown, Stopped, ToHost,
+    ToPath, ToSock, WithFactory, WithHandler, open_connection, open_connection_sock,
+    open_read_pipe, open_stderr, open_stdin, open_stdout, open_unix_connection,
+    open_unix_connection_sock, open_write_pipe, plain, start_server, start_server_sock,
+    start_unix_server, start_unix_server_sock,
 };
 pub use sock::SockTarget;
 pub use streams::{

@@ -65,6 +65,34 @@ impl ExtraInfoKey for Socket {
     const NAME: &'static str = "socket";
 }
 
+/// Asks for the pipe: `pipe`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pipe;
+
+impl ExtraInfoKey for Pipe {
+    type Value = PipeInfo;
+    const NAME: &'static str = "pipe";
+}
+
+/// What is told of a transport's pipe.
+///
+/// The descriptor is the transport's: it is good until the connection is lost, and not
+/// to be closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PipeInfo {
+    /// The descriptor.
+    pub fd: RawFd,
+}
+
+impl PipeInfo {
+    /// Describes a pipe by its descriptor.
+    #[must_use]
+    pub fn new(fd: RawFd) -> PipeInfo {
+        PipeInfo { fd }
+    }
+}
+
 /// What is told of a transport's socket.
 ///
 /// The descriptor is the transport's: it is good until the connection is lost, and not

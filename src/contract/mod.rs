@@ -25,6 +25,8 @@ mod protocol; //   who is told what happens on it
 mod extra_info; // what else there is to know of it
 
 pub use crate::address::Address;
-pub use extra_info::{ExtraInfoKey, ExtraInfoRequest, PeerName, SockName, Socket, SocketInfo};
+pub use extra_info::{
+    ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, SockName, Socket, SocketInfo,
+};
 pub use protocol::{AfterEof, BufferedProtocol, Protocol, ReadInto};
 pub use transport::{Transport, WriteLimitsError, WritePolicy};

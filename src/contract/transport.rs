@@ -78,6 +78,14 @@ pub trait Transport: fmt::Debug {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
+    /// Says whether bytes can be written: not to the end of a pipe from which is read.
+    ///
+    /// Such a transport is closed when its [`StreamReader`](crate::StreamReader) is
+    /// dropped.
+    fn can_write(&self) -> bool {
+        true
+    }
+
     /// Queues bytes to be sent when the running step ends (D28).
     ///
     /// What goes wrong with a write is told by `drain`, or as `connection_lost`.

@@ -23,7 +23,7 @@ use crate::error::{Cancelled, connect_goes_on};
 use crate::event_loop::{Family, LoopHandle};
 use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
-use crate::transports::{Opening, Socket, StreamTransport};
+use crate::transports::{OnDetached, Opening, Socket, StreamTransport};
 use crate::waiters::WaiterCell;
 
 use super::bind::cannot_bind;
@@ -213,13 +213,24 @@ pub(super) async fn make_transport(
     socket: Socket,
     protocol: Box<dyn Protocol>,
 ) -> io::Result<Rc<dyn Transport>> {
+    make_detachable(handle, socket, protocol, None).await
+}
+
+/// Does what [`make_transport`] does, and has `on_detached` called, or dropped, when the
+/// connection is over.
+pub(super) async fn make_detachable(
+    handle: &LoopHandle,
+    socket: Socket,
+    protocol: Box<dyn Protocol>,
+    on_detached: Option<OnDetached>,
+) -> io::Result<Rc<dyn Transport>> {
     let (promise, made) = create_future();
     let opening = Opening {
         socket,
         protocol,
         peer_name: None,
         on_made: Some(Box::new(move || promise.set_result(()))),
-        on_detached: None,
+        on_detached,
     };
     let transport: Rc<dyn Transport> = StreamTransport::open(handle, opening)?;
     let unmade = CloseOnDrop(Some(transport));

@@ -6,6 +6,7 @@
 //!   open_connection(host, port) ─► resolve ─► connect ─┐
 //!   open_unix_connection(path) ────────────► connect ──┼─► transport + StreamReaderProtocol
 //!   start_server(cb, host, port) ─► bind ─► accept ────┘        └─► (reader, writer)
+//!   connect_read_pipe, open_stdin, … ──────┘  one direction only
 //!   create_connection, create_server: the same with a protocol of your own
 //! ```
 //!
@@ -31,6 +32,8 @@ mod server; //  the server, as a program holds it
 mod server_core; // and as its listeners and connections share it
 mod attached; // who came to it, and is not gone yet
 mod shutdown; // how it stops without dropping a reply
+mod pipes; //   one end of a pipe
+mod standard_streams; // standard input, output and error
 mod explained; // errors that say what was attempted
 
 pub use client::{
@@ -40,7 +43,9 @@ pub use connect_errors::ConnectErrors;
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};
+pub use pipes::{OpenReader, open_read_pipe, open_write_pipe};
 pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;
 pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};
 pub use shutdown::{Shutdown, Stopped};
+pub use standard_streams::{open_stderr, open_stdin, open_stdout};

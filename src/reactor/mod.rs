@@ -214,6 +214,14 @@ impl Reactor {
         sources.get_mut(id).is_some_and(|s| s.readiness.readable)
     }
 
+    /// Says whether the end of the stream, a hang-up or an error was reported.
+    pub(crate) fn is_read_closed(&self, id: SourceId) -> bool {
+        let mut sources = self.sources.borrow_mut();
+        sources
+            .get_mut(id)
+            .is_some_and(|slot| slot.readiness.read_closed)
+    }
+
     /// Takes in how a read went, and says whether another one is worth trying.
     #[inline]
     pub(crate) fn after_read(&self, id: SourceId, got: Option<usize>, offered: usize) -> bool {

@@ -32,7 +32,8 @@ use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
 /// that fill the caller's memory (`read_into`, `readexactly_into`). The latter two
 /// allocate nothing.
 ///
-/// Dropping the reader discards what still comes; the writer goes on.
+/// Dropping the reader discards what still comes; the writer goes on. On a pipe, which has
+/// no writer at this end, dropping the reader closes.
 ///
 /// # Cancel safety
 /// Every read is cancel safe: it removes bytes only in the poll that returns them, and
@@ -674,7 +675,11 @@ impl StreamReader {
 
 impl Drop for StreamReader {
     fn drop(&mut self) {
-        self.state().abandon(self.transport().as_deref());
+        let transport = self.transport();
+        self.state().abandon(transport.as_deref());
+        if let Some(transport) = transport.filter(|transport| !transport.can_write()) {
+            transport.close(); // nobody else could use it
+        }
     }
 }
 

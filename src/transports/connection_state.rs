@@ -9,7 +9,7 @@
 //!             └──close, nothing queued────────────────────────────▲
 //!             └──abort, error──────────────────────────────────────┘
 //!   input   Flowing ◄──► Paused          ──► Ended (the peer's end was seen: D5)
-//!   output  Open ──write_eof──► Ending ──all sent──► Ended
+//!   output  Open ──write_eof──► Ending ──all sent──► Ended          None: only reads
 //!   sender  Nobody ◄─► StepEnd | NextTurn | Writable: who sends what is queued
 //! ```
 
@@ -32,6 +32,9 @@ const DROPPED_WRITES_WARNED: u32 = 5;
 /// What was called after `write_eof`.
 const WRITE_AFTER_EOF: &str = "Cannot call write() after write_eof()";
 const WRITELINES_AFTER_EOF: &str = "Cannot call writelines() after write_eof()";
+
+/// What was called on the end of a pipe from which is read.
+const WRITE_TO_READER: &str = "Cannot call write() on a transport that only reads";
 
 /// All that is known of a connection, but for its socket and its protocol.
 pub(crate) struct ConnectionState {
@@ -80,6 +83,8 @@ enum Output {
     /// `write_eof` was called, and bytes are still to be sent.
     Ending,
     Ended,
+    /// Nothing can be written: it is the end of a pipe from which is read.
+    None,
 }
 
 /// Who will send what is queued.
@@ -152,15 +157,32 @@ impl ConnectionState {
         }
     }
 
+    /// The state of a pipe's end from which is read.
+    pub(crate) fn of_read_pipe() -> ConnectionState {
+        ConnectionState {
+            output: Output::None,
+            ..ConnectionState::new()
+        }
+    }
+
+    /// The state of a pipe's end to which is written: there is nothing to be read.
+    pub(crate) fn of_write_pipe() -> ConnectionState {
+        ConnectionState {
+            input: Input::Ended,
+            ..ConnectionState::new()
+        }
+    }
+
     // ── writing ─────────────────────────────────────────────────────────────────
 
     /// Says what is to be done with a write of `len` bytes.
     #[inline]
     pub(crate) fn admit(&mut self, call: Call, len: usize, in_step: bool) -> Admission {
         if self.output != Output::Open {
-            let misuse = match call {
-                Call::Write => WRITE_AFTER_EOF,
-                Call::WriteLines => WRITELINES_AFTER_EOF,
+            let misuse = match (self.output, call) {
+                (Output::None, _) => WRITE_TO_READER,
+                (_, Call::Write) => WRITE_AFTER_EOF,
+                (_, Call::WriteLines) => WRITELINES_AFTER_EOF,
             };
             self.misuse.get_or_insert(misuse);
             return Admission::Misused(misuse);

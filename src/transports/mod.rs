@@ -10,7 +10,7 @@
 //!   ConnectionState    │         │
 //!   (does no I/O)      ▼         │
 //!                   ByteSocket ─ reactor
-//!                   TCP, Unix, in-memory
+//!                   TCP, Unix, pipes, in-memory
 //! ```
 //!
 //! Always true:
@@ -18,16 +18,18 @@
 //!   with no borrow of it alive (R3);
 //! * after `connection_lost` a transport is hollow: no socket, no protocol (R1).
 //!
-//! asyncio: `_SelectorSocketTransport`.
+//! asyncio: `_SelectorSocketTransport`, `_UnixReadPipeTransport`, `_UnixWritePipeTransport`.
 
 mod connection_state; // what is true of a connection; does no I/O
 mod protocol_cell; //    the one place that calls a protocol
 mod stream_transport; // brings the two together with a socket
 mod socket; //           what bytes come from and go to
+mod pipe; //             what is like a socket in one direction only
 mod memory; //           two transports that are each other's peer
 
 pub use memory::memory_transport_pair;
+pub(crate) use pipe::{FileSocket, is_pipe, read_pipe, write_pipe};
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
 pub(crate) use socket::Socket;
-pub(crate) use stream_transport::{Ending, Opening, StreamTransport};
+pub(crate) use stream_transport::{Ending, OnDetached, Opening, StreamTransport};

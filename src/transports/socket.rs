@@ -3,6 +3,7 @@
 //! ```text
 //!   StreamTransport ──► ByteSocket ─┬─ TcpStream    (mio)
 //!                                   ├─ UnixStream   (mio)
+//!                                   ├─ ReadPipe, WritePipe: one end of a pipe
 //!                                   └─ Box<dyn ByteSocket>: in-memory pair, scripted test
 //! ```
 //!
@@ -16,11 +17,13 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::rc::Rc;
 
 use mio::Interest;
+use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
+use mio::unix::pipe;
 
 use crate::address::{Address, unix_address};
 use crate::event_loop::LoopCore;
-use crate::reactor::{EventSource, SourceId};
+use crate::reactor::{EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
 
 /// A non-blocking, connected stream of bytes that no poller knows.
 ///
@@ -34,12 +37,28 @@ pub(crate) trait ByteSocket {
     fn send(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize>;
     /// Tells the peer that no more comes.
     fn shut_down_writing(&mut self) -> io::Result<()>;
+    /// Says in which directions bytes go.
+    fn ways(&self) -> Ways {
+        Ways::Both
+    }
+}
+
+/// In which directions bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ways {
+    Both,
+    /// The end of a pipe from which is read.
+    In,
+    /// The end of a pipe to which is written.
+    Out,
 }
 
 /// What a stream transport has for a socket.
 pub(crate) enum Socket {
     Tcp(TcpStream),
     Unix(UnixStream),
+    ReadPipe(pipe::Receiver),
+    WritePipe(pipe::Sender),
     Other(Box<dyn ByteSocket>),
     /// The connection is lost (R1).
     Hollow,
@@ -50,8 +69,9 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.read(buffer),
             Socket::Unix(stream) => stream.read(buffer),
+            Socket::ReadPipe(pipe) => pipe.read(buffer),
             Socket::Other(socket) => socket.receive(buffer),
-            Socket::Hollow => Err(io::ErrorKind::NotConnected.into()),
+            Socket::WritePipe(_) | Socket::Hollow => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -60,10 +80,12 @@ impl Socket {
             // One piece needs no vector: `send` costs less than `sendmsg`.
             (Socket::Tcp(stream), [piece]) => stream.write(piece),
             (Socket::Unix(stream), [piece]) => stream.write(piece),
+            (Socket::WritePipe(pipe), [piece]) => pipe.write(piece),
             (Socket::Tcp(stream), _) => stream.write_vectored(pieces),
             (Socket::Unix(stream), _) => stream.write_vectored(pieces),
+            (Socket::WritePipe(pipe), _) => pipe.write_vectored(pieces),
             (Socket::Other(socket), _) => socket.send(pieces),
-            (Socket::Hollow, _) => Err(io::ErrorKind::NotConnected.into()),
+            (Socket::ReadPipe(_) | Socket::Hollow, _) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -72,8 +94,25 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
             Socket::Other(socket) => socket.shut_down_writing(),
-            Socket::Hollow => Ok(()),
+            Socket::ReadPipe(_) | Socket::WritePipe(_) | Socket::Hollow => Ok(()),
         }
+    }
+
+    pub(super) fn ways(&self) -> Ways {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Hollow => Ways::Both,
+            Socket::ReadPipe(_) => Ways::In,
+            Socket::WritePipe(_) => Ways::Out,
+            Socket::Other(socket) => socket.ways(),
+        }
+    }
+
+    /// Says whether a short read or write means that the kernel has no more (R6).
+    ///
+    /// Of a terminal one `read` brings one line, however many wait; so of what is no
+    /// socket, only `WouldBlock` counts.
+    pub(super) fn short_means_exhausted(&self) -> bool {
+        SHORT_MEANS_EXHAUSTED && self.ways() == Ways::Both
     }
 
     /// Takes the socket's transport into the loop's table, unarmed (R7).
@@ -84,25 +123,23 @@ impl Socket {
     ) -> io::Result<SourceId> {
         let reactor = &core.reactor;
         let fd = self.fd().unwrap_or(-1);
-        match self {
-            Socket::Tcp(stream) => reactor.register(owner, stream, fd, Interest::READABLE, false),
-            Socket::Unix(stream) => reactor.register(owner, stream, fd, Interest::READABLE, false),
-            Socket::Other(socket) => {
-                let id = reactor.register_unpolled(owner);
-                socket.attach(core.clone(), id);
-                Ok(id)
-            }
-            Socket::Hollow => Err(io::ErrorKind::NotConnected.into()),
+        if let Socket::Other(socket) = self {
+            let id = reactor.register_unpolled(owner);
+            socket.attach(core.clone(), id);
+            return Ok(id);
+        }
+        match self.polled() {
+            Some(io) => reactor.register(owner, io, fd, Interest::READABLE, false),
+            None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
     /// Has the poller watch for room to write, too. Room that is there is reported.
     pub(super) fn watch_writable(&mut self, core: &LoopCore, id: SourceId) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        match self {
-            Socket::Tcp(stream) => core.reactor.reregister(id, stream, both),
-            Socket::Unix(stream) => core.reactor.reregister(id, stream, both),
-            Socket::Other(_) | Socket::Hollow => Ok(()),
+        match self.polled() {
+            Some(io) => core.reactor.reregister(id, io, both),
+            None => Ok(()),
         }
     }
 
@@ -113,10 +150,17 @@ impl Socket {
         core: &LoopCore,
         id: SourceId,
     ) -> Option<Rc<dyn EventSource>> {
+        core.reactor.deregister(id, self.polled())
+    }
+
+    /// What the poller watches, if it is something that a poller can.
+    fn polled(&mut self) -> Option<&mut dyn Source> {
         match self {
-            Socket::Tcp(stream) => core.reactor.deregister(id, Some(stream)),
-            Socket::Unix(stream) => core.reactor.deregister(id, Some(stream)),
-            Socket::Other(_) | Socket::Hollow => core.reactor.deregister(id, None),
+            Socket::Tcp(stream) => Some(stream),
+            Socket::Unix(stream) => Some(stream),
+            Socket::ReadPipe(pipe) => Some(pipe),
+            Socket::WritePipe(pipe) => Some(pipe),
+            Socket::Other(_) | Socket::Hollow => None,
         }
     }
 
@@ -124,6 +168,8 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => Some(stream.as_raw_fd()),
             Socket::Unix(stream) => Some(stream.as_raw_fd()),
+            Socket::ReadPipe(pipe) => Some(pipe.as_raw_fd()),
+            Socket::WritePipe(pipe) => Some(pipe.as_raw_fd()),
             Socket::Other(_) | Socket::Hollow => None,
         }
     }
@@ -139,7 +185,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.local_addr().ok().map(Address::Inet),
             Socket::Unix(stream) => stream.local_addr().ok().map(|a| unix_address(&a)),
-            Socket::Other(_) | Socket::Hollow => None,
+            _ => None,
         }
     }
 
@@ -147,7 +193,7 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.peer_addr().ok().map(Address::Inet),
             Socket::Unix(stream) => stream.peer_addr().ok().map(|a| unix_address(&a)),
-            Socket::Other(_) | Socket::Hollow => None,
+            _ => None,
         }
     }
 }
@@ -157,6 +203,8 @@ impl fmt::Debug for Socket {
         f.write_str(match self {
             Socket::Tcp(_) => "tcp",
             Socket::Unix(_) => "unix",
+            Socket::ReadPipe(_) => "read pipe",
+            Socket::WritePipe(_) => "write pipe",
             Socket::Other(_) => "memory",
             Socket::Hollow => "closed",
         })

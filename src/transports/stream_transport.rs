@@ -11,22 +11,23 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use crate::contract::{
-    self, Address, AfterEof, ExtraInfoRequest, PeerName, Protocol, ReadInto, SockName, SocketInfo,
-    Transport, WriteLimitsError, WritePolicy,
+    self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
+    SockName, SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::{LoopCore, LoopHandle, MAX_RECEIVE};
 use crate::executor::AtStepEnd;
-use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
+use crate::reactor::{Direction, EventSource, SourceId};
 use crate::waiters::WakerSet;
 
 use super::connection_state::{Admission, Call, ConnectionState, Next};
 use super::protocol_cell::ProtocolCell;
-use super::socket::Socket;
+use super::socket::{Socket, Ways};
 
 /// Pieces that one vectored send takes, at the most: the kernel's `IOV_MAX`.
 const MAX_PIECES: usize = 1024;
@@ -36,13 +37,14 @@ const MAX_PIECES: usize = 1024;
 /// 16: small writes are joined, so there are rarely more than a few; 256 bytes of stack.
 const FEW_PIECES: usize = 16;
 
-/// A connection: TCP, Unix-domain, or in memory.
+/// A connection: TCP, Unix-domain, one end of a pipe, or in memory.
 pub(crate) struct StreamTransport {
     me: Weak<StreamTransport>,
     handle: LoopHandle,
     id: Cell<SourceId>,
     socket: RefCell<Socket>,
     connection: RefCell<ConnectionState>,
+    ways: Ways,
     protocol: ProtocolCell,
     /// The end or the error that a `try_read` met: the next read delivers it.
     seen_end: Cell<Option<io::Result<()>>>,
@@ -59,7 +61,7 @@ pub(crate) struct StreamTransport {
 struct Info {
     sock_name: Option<Address>,
     peer_name: Option<Address>,
-    socket: Option<SocketInfo>,
+    fd: Option<RawFd>,
 }
 
 /// What a transport is made of.
@@ -101,14 +103,21 @@ impl StreamTransport {
         let info = Info {
             sock_name: socket.sock_name(),
             peer_name: peer_name.or_else(|| socket.peer_name()),
-            socket: socket.fd().map(SocketInfo::new),
+            fd: socket.fd(),
+        };
+        let ways = socket.ways();
+        let connection = match ways {
+            Ways::Both => ConnectionState::new(),
+            Ways::In => ConnectionState::of_read_pipe(),
+            Ways::Out => ConnectionState::of_write_pipe(),
         };
         let transport = Rc::new_cyclic(|me| StreamTransport {
             me: me.clone(),
             handle: handle.clone(),
             id: Cell::new(SourceId::NONE),
             socket: RefCell::new(socket),
-            connection: RefCell::new(ConnectionState::new()),
+            connection: RefCell::new(connection),
+            ways,
             protocol: ProtocolCell::new(protocol),
             seen_end: Cell::new(None),
             left_to_reader: Cell::new(false),
@@ -180,6 +189,10 @@ impl StreamTransport {
     // ── reading ─────────────────────────────────────────────────────────────────
 
     fn on_readable(&self) {
+        if self.ways == Ways::Out {
+            self.on_write_pipe_readable();
+            return;
+        }
         if !self.connection.borrow().is_reading() {
             return; // R6: the bit stays set, and whoever resumes queues a read
         }
@@ -285,6 +298,8 @@ impl StreamTransport {
                 _ => return Received::Failed(error),
             },
         };
+        let exhausts = self.socket.borrow().short_means_exhausted();
+        let got = got.map(|n| if exhausts { n } else { offered });
         self.core().reactor.after_read(self.id.get(), got, offered);
         received
     }
@@ -294,6 +309,10 @@ impl StreamTransport {
         if self.handle.get_debug() {
             log::debug!("{self:?} received EOF");
         }
+        if self.ways == Ways::In {
+            self.end_of_pipe();
+            return;
+        }
         match self.call("eof_received", |p| p.eof_received(me)) {
             Ok(Some(AfterEof::Close)) => self.close(),
             Ok(Some(AfterEof::KeepOpen) | None) => {}
@@ -302,7 +321,38 @@ impl StreamTransport {
     }
 
     fn on_read_error(&self, error: io::Error) {
-        self.fatal(error.into(), "Fatal read error on socket transport");
+        let message = match self.ways {
+            Ways::Both => "Fatal read error on socket transport",
+            Ways::In | Ways::Out => "Fatal read error on pipe transport",
+        };
+        self.fatal(error.into(), message);
+    }
+
+    /// A pipe whose writers are gone is closing at once; the protocol hears of it next.
+    fn end_of_pipe(&self) {
+        if let Some(me) = self.me.upgrade() {
+            self.handle.soon(move || me.tell_end_of_pipe());
+        }
+        self.close();
+    }
+
+    fn tell_end_of_pipe(&self) {
+        let Some(me) = self.me() else { return };
+        if let Err(error) = self.call("eof_received", |p| p.eof_received(&me)) {
+            self.fatal(error, "Fatal error: protocol.eof_received() call failed.");
+        }
+    }
+
+    /// The end of a pipe to which is written tells in this way that its reader is gone.
+    fn on_write_pipe_readable(&self) {
+        let reactor = &self.core().reactor;
+        if !reactor.is_read_closed(self.id.get()) {
+            // Bytes from the other side of a socket, or from a terminal: nobody's.
+            reactor.after_read(self.id.get(), None, 0);
+            return;
+        }
+        let unsent = self.connection.borrow().buffered() > 0;
+        self.force_close(unsent.then(|| io::ErrorKind::BrokenPipe.into()));
     }
 
     // ── writing ─────────────────────────────────────────────────────────────────
@@ -314,7 +364,7 @@ impl StreamTransport {
         match admission {
             Admission::Empty | Admission::Dropped { warn: false } => None,
             Admission::Dropped { warn: true } => {
-                log::warn!("socket.send() raised exception.");
+                log::warn!("{}", self.dropped_write_warning());
                 None
             }
             Admission::Misused(misuse) => {
@@ -322,6 +372,13 @@ impl StreamTransport {
                 None
             }
             admitted => Some(admitted),
+        }
+    }
+
+    fn dropped_write_warning(&self) -> &'static str {
+        match self.ways {
+            Ways::Both => "socket.send() raised exception.",
+            Ways::In | Ways::Out => "pipe closed by peer or os.write(pipe, data) raised exception.",
         }
     }
 
@@ -351,7 +408,7 @@ impl StreamTransport {
             Ok(sent) => sent,
             Err(error) => {
                 self.connection.borrow_mut().discard();
-                self.fatal(error.into(), "Fatal write error on socket transport");
+                self.on_write_error(error);
                 return;
             }
         };
@@ -396,15 +453,25 @@ impl StreamTransport {
 
     /// Sends once; `offered` is how many bytes the pieces have.
     fn offer(&self, pieces: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, bool)> {
-        match self.socket.borrow_mut().send(pieces) {
+        let mut socket = self.socket.borrow_mut();
+        let short_means_exhausted = socket.short_means_exhausted();
+        match socket.send(pieces) {
             // R6: only less than was offered means blocked, where the kernel makes edges.
-            Ok(taken) => Ok((taken, taken < offered && SHORT_MEANS_EXHAUSTED)),
+            Ok(taken) => Ok((taken, taken < offered && short_means_exhausted)),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Ok((0, true)),
                 io::ErrorKind::Interrupted => Ok((0, false)),
                 _ => Err(error),
             },
         }
+    }
+
+    fn on_write_error(&self, error: io::Error) {
+        let message = match self.ways {
+            Ways::Both => "Fatal write error on socket transport",
+            Ways::In | Ways::Out => "Fatal write error on pipe transport",
+        };
+        self.fatal(error.into(), message);
     }
 
     /// Does what the state of the connection has decided.
@@ -432,7 +499,7 @@ impl StreamTransport {
             .borrow_mut()
             .watch_writable(self.core(), self.id.get());
         if let Err(error) = watched {
-            self.fatal(error.into(), "Fatal write error on socket transport");
+            self.on_write_error(error);
         }
     }
 
@@ -440,7 +507,7 @@ impl StreamTransport {
         let shut = self.socket.borrow_mut().shut_down_writing();
         if let Err(error) = shut {
             // D6: told as the end of the connection, like any other trouble with writing.
-            self.fatal(error.into(), "Fatal write error on socket transport");
+            self.on_write_error(error);
         }
     }
 
@@ -548,7 +615,11 @@ impl Transport for StreamTransport {
         request
             .answer::<PeerName>(|| self.info.peer_name.clone())
             .answer::<SockName>(|| self.info.sock_name.clone())
-            .answer::<contract::Socket>(|| self.info.socket);
+            .answer::<contract::Socket>(|| self.fd_of(Ways::Both).map(SocketInfo::new))
+            .answer::<Pipe>(|| {
+                let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
+                fd.map(PipeInfo::new)
+            });
     }
 
     fn is_closing(&self) -> bool {
@@ -668,7 +739,19 @@ impl Transport for StreamTransport {
         }
     }
 
+    fn can_write(&self) -> bool {
+        self.ways != Ways::In
+    }
+
+    fn can_write_eof(&self) -> bool {
+        self.ways != Ways::In
+    }
+
     fn write_eof(&self) {
+        if self.ways == Ways::Out {
+            self.close(); // a pipe ends by being closed
+            return;
+        }
         self.flush_now();
         let next = self.connection.borrow_mut().end_output();
         self.follow(next);
@@ -720,6 +803,10 @@ impl Transport for StreamTransport {
 }
 
 impl StreamTransport {
+    fn fd_of(&self, ways: Ways) -> Option<RawFd> {
+        self.info.fd.filter(|_| self.ways == ways)
+    }
+
     /// The end was met, and waits to be told: what a further `recv` says is not it.
     fn has_seen_end(&self) -> bool {
         let end = self.seen_end.take();
@@ -770,8 +857,8 @@ impl fmt::Debug for StreamTransport {
         if let Ok(socket) = self.socket.try_borrow() {
             write!(f, " {:?}", *socket)?;
         }
-        if let Some(socket) = &self.info.socket {
-            write!(f, " fd={}", socket.fd)?;
+        if let Some(fd) = self.info.fd {
+            write!(f, " fd={fd}")?;
         }
         if let Some(peer) = &self.info.peer_name {
             write!(f, " peer={peer}")?;
