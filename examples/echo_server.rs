@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Another address can be given, and port 0 lets the system choose a free one:
-//! `cargo run --example echo_server -- 127.0.0.1:0`. Ctrl-C ends the program.
+//! `cargo run --example echo_server -- 127.0.0.1:0`. Ctrl-C ends the program: at once, or, with
+//! `--features signals`, after the connections of its clients were closed.
 //!
 //! Python: "TCP echo server using streams".
 
@@ -20,7 +21,7 @@ use std::env;
 use std::io;
 use std::net::SocketAddr;
 
-use millstream::{PeerName, StreamReader, StreamWriter, run, start_server};
+use millstream::{Interrupted, PeerName, StreamReader, StreamWriter, run, start_server};
 use python_style::{quoted, tuple};
 
 // The loop runs this as a task of its own for each client, so that while it waits for one
@@ -61,5 +62,11 @@ async fn serve(address: SocketAddr) -> io::Result<()> {
 fn main() -> io::Result<()> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:8888".to_owned());
     let address = address.parse().map_err(io::Error::other)?;
-    run(serve(address))
+    match run(serve(address)) {
+        Err(error) if Interrupted::is(&error) => {
+            println!("Interrupted");
+            Ok(())
+        }
+        ended => ended,
+    }
 }

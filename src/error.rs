@@ -9,6 +9,7 @@
 //!   CopyError         why copying both ways ended early, and how far it had come
 //!   LoopError         what can't be asked of a loop in its state
 //!   JoinError         why a task has no result;  Cancelled, one of its reasons
+//!   Interrupted       Ctrl-C ended `run`
 //!   TimedOut          a deadline passed first
 //!   ExceptionContext  what nobody awaits, and so goes to the exception handler
 //! ```
@@ -376,6 +377,48 @@ impl Error for Cancelled {}
 impl From<Cancelled> for io::Error {
     fn from(error: Cancelled) -> Self {
         io::Error::other(error)
+    }
+}
+
+/// Ctrl-C (SIGINT) ended [`run`](crate::run), after the clean-up.
+///
+/// As an [`io::Error`] it has the kind `Interrupted`. So may have what `main` failed with;
+/// [`Interrupted::is`] tells the two apart.
+///
+/// # asyncio
+/// `KeyboardInterrupt`.
+///
+/// # Examples
+/// ```
+/// use std::io;
+/// use millstream::Interrupted;
+///
+/// let error = io::Error::from(Interrupted);
+/// assert!(Interrupted::is(&error));
+/// assert!(!Interrupted::is(&io::ErrorKind::Interrupted.into()));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Interrupted;
+
+impl Interrupted {
+    /// Says whether an [`io::Error`] came from Ctrl-C.
+    #[must_use]
+    pub fn is(error: &io::Error) -> bool {
+        error.get_ref().is_some_and(|e| e.is::<Interrupted>())
+    }
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted")
+    }
+}
+
+impl Error for Interrupted {}
+
+impl From<Interrupted> for io::Error {
+    fn from(error: Interrupted) -> Self {
+        io::Error::new(io::ErrorKind::Interrupted, error)
     }
 }
 

@@ -44,7 +44,7 @@ pub use contract::{
     Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 pub use error::{
-    Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, JoinError,
+    Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, Interrupted, JoinError,
     LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut,
 };
 pub use event_loop::{
@@ -52,6 +52,8 @@ pub use event_loop::{
     NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, TimerHandle, get_running_loop,
     new_event_loop, run, to_thread,
 };
+#[cfg(feature = "signals")]
+pub use event_loop::{Signal, SignalStream, signal};
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
     AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,

@@ -1,5 +1,5 @@
 //! Starts each example as its first comment says, talks to it, stops it, and compares what
-//! it prints with that comment and with the table of acceptance tests (E1–E7, E9).
+//! it prints with that comment and with the table of acceptance tests (E1–E7, E9, E10).
 //!
 //! The examples are built by `cargo test`. Before `cargo test --test examples` alone, build
 //! them with `cargo build --examples`.
@@ -83,6 +83,26 @@ fn e1_the_echo_server_serves_on_when_a_client_says_nothing() -> io::Result<()> {
         "Send: ''",
         "Close the connection",
     ])
+}
+
+#[test]
+#[cfg(feature = "signals")]
+fn e1_ctrl_c_ends_the_echo_server_after_its_clean_up() -> io::Result<()> {
+    let mut server = Serving::start("echo_server")?;
+    server.answers(b"Hello World!")?;
+    for _ in 0..3 {
+        server.program.next_line()?;
+    }
+    let mut silent = server.connect()?;
+    server.answers(b"so the silent one was accepted")?;
+    for _ in 0..3 {
+        server.program.next_line()?;
+    }
+    server.program.signal("INT")?;
+    assert_eq!(silent.read(&mut [0])?, 0, "its connection is closed");
+    server.program.prints(&["Interrupted"])?;
+    server.program.ends()?.well();
+    Ok(())
 }
 
 #[test]
@@ -697,6 +717,27 @@ fn the_tiny_loop_prints_its_four_lines() -> io::Result<()> {
             "done",
         ],
     )
+}
+
+// ------------------------------------------------------------- signals
+
+#[test]
+#[cfg(feature = "signals")]
+fn e10_handlers_of_signals_stop_the_loop() -> io::Result<()> {
+    let promised = promised("signals")?;
+    for signal in ["INT", "TERM"] {
+        let mut program = Program::start(&mut example("signals")?)?;
+        program.prints(&[&promised[0]])?;
+        let pid = program.next_line()?;
+        assert_eq!(
+            pid,
+            promised[1].replace("50312", &program.pid().to_string())
+        );
+        program.signal(signal)?;
+        program.prints(&[&promised[2].replace("INT", signal)])?;
+        program.ends()?.well();
+    }
+    Ok(())
 }
 
 // ------------------------------------------------------------- all of them

@@ -22,6 +22,8 @@ use super::exceptions::ExceptionHandler;
 use super::remote::RemoteHandle;
 use super::resolver::Resolver;
 use super::running::{Running, get_running_loop};
+#[cfg(feature = "signals")]
+use super::signals::{Signals, Slot};
 use super::threads::ThreadPool;
 use super::timers::{SleepTimer, TimerHandle, Timers};
 use super::turn::SincePoll;
@@ -148,6 +150,8 @@ pub(crate) struct LoopCore {
     pub(super) debug: Cell<bool>,
     pub(super) slow_callback_duration: Cell<Duration>,
     pub(super) watchers: RefCell<Watchers>,
+    #[cfg(feature = "signals")]
+    pub(super) signals: RefCell<Signals>,
     pub(super) threads: RefCell<Option<Rc<ThreadPool>>>,
     pub(super) threads_shut_down: Cell<bool>,
     /// Whom names go to; the system's resolver if nobody was set.
@@ -379,12 +383,26 @@ impl LoopHandle {
         F::IntoFuture: 'static,
         F::Output: 'static,
     {
+        let main = self.create_main(future)?;
+        self.run_until_done(main)
+    }
+
+    /// Makes the task that a run is for.
+    pub(super) fn create_main<F>(&self, future: F) -> io::Result<Task<F::Output>>
+    where
+        F: IntoFuture,
+        F::IntoFuture: 'static,
+        F::Output: 'static,
+    {
         self.ensure_runnable()?;
-        let main = {
-            // Builders such as `open_connection` ask for the running loop.
-            let _running = Running::enter(self);
-            self.create_task(future.into_future())
-        };
+        // Builders such as `open_connection` ask for the running loop.
+        let _running = Running::enter(self);
+        Ok(self.create_task(future.into_future()))
+    }
+
+    /// Runs until a task is done, and returns what it returns.
+    pub(super) fn run_until_done<T>(&self, main: Task<T>) -> io::Result<T> {
+        self.ensure_runnable()?;
         self.run_while(|| !main.done())?;
         if !main.done() {
             return Err(LoopError::StoppedEarly.into());
@@ -622,6 +640,8 @@ impl LoopCore {
                 debug: Cell::new(debug_is_asked_for()),
                 slow_callback_duration: Cell::new(SLOW_CALLBACK),
                 watchers: RefCell::default(),
+                #[cfg(feature = "signals")]
+                signals: RefCell::default(),
                 threads: RefCell::default(),
                 threads_shut_down: Cell::new(false),
                 resolver: RefCell::default(),
@@ -659,6 +679,11 @@ impl LoopCore {
         }
     }
 
+    #[cfg(feature = "signals")]
+    fn next_signal_slot(&self) -> Option<Rc<Slot>> {
+        self.signals.borrow_mut().take_any()
+    }
+
     /// Drops everything, in an order in which nothing can come back.
     fn close(&self, handle: &LoopHandle) {
         // A drop may ask for the running loop; it gets this one, which refuses.
@@ -680,6 +705,10 @@ impl LoopCore {
             });
         }
         self.watchers.take().clear();
+        #[cfg(feature = "signals")]
+        while let Some(slot) = self.next_signal_slot() {
+            contained(&mut || slot.retire());
+        }
         while let Some(source) = self.reactor.take_any() {
             contained(&mut || source.clone().hollow());
         }

@@ -30,6 +30,12 @@ mod system_resolver; // the one that is the system's, on a thread
 mod name_info; //   from an address to names
 mod flags; //       sets of flags that have names
 mod exceptions; //  where failures go that nobody awaits
+#[cfg(feature = "signals")]
+mod dispositions; // what the process does with each signal
+#[cfg(feature = "signals")]
+mod signals; //     what the system tells the process
+#[cfg(feature = "signals")]
+mod interrupts; //  Ctrl-C as a clean end of `run`
 mod run; //         a loop for one program
 
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
@@ -39,6 +45,8 @@ pub use remote::RemoteHandle;
 pub use resolver::{AddrInfoFlags, Family, GetAddrInfo, HostQuery, Resolver, Resolving};
 pub use run::{Runner, run};
 pub use running::get_running_loop;
+#[cfg(feature = "signals")]
+pub use signals::{Signal, SignalStream, signal};
 pub use threads::to_thread;
 pub use timers::TimerHandle;
 

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   run(main): make a loop ─► main ─► cancel what is left ─► stop the threads ─► close
+//!                              ▲
+//!              Ctrl-C ─────────┘ is cancelled (with the feature `signals`)
 //! ```
 //!
 //! asyncio: `asyncio.run`, `asyncio.Runner`.
@@ -11,7 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use crate::error::LoopError;
+#[cfg(feature = "signals")]
+use crate::error::{Cancelled, Interrupted};
+#[cfg(feature = "signals")]
+use crate::executor::TaskId;
 
+#[cfg(feature = "signals")]
+use super::interrupts::Interrupts;
 use super::loop_handle::{EventLoop, LoopHandle};
 use super::running::get_running_loop;
 
@@ -25,16 +33,29 @@ const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 /// most. What is still in write buffers then is dropped: a program that
 /// cares closes its writers and awaits `wait_closed`.
 ///
+/// # Ctrl-C
+/// With the feature `signals`, the first Ctrl-C (SIGINT) cancels `main`: its future is
+/// dropped at its next step, the clean-up follows, and this fails with
+/// [`Interrupted`](crate::Interrupted). A second one, from the first on until this has
+/// returned, ends the process at once, as it would have; so does one that comes while a
+/// step is stuck, if it is not the first. That is so on the main thread, if SIGINT has its
+/// default effect then, as far as safe code can tell: Linux tells what is ignored and what
+/// is caught; elsewhere, only what this crate catches is known. A handler or a stream of
+/// SIGINT that the program makes takes the place of all that.
+///
+/// Without the feature, Ctrl-C ends the process at once, as it does any other: there is no
+/// clean-up.
+///
 /// # Errors
-/// What `main` returns; `Cancelled` if it was cancelled. What making a loop fails with.
-/// [`LoopError::RunInsideLoop`] inside a running loop.
+/// What `main` returns; `Cancelled` if it was cancelled. `Interrupted` after Ctrl-C. What
+/// making a loop fails with. [`LoopError::RunInsideLoop`] inside a running loop.
 ///
 /// # Panics
 /// With the panic of `main`, after the clean-up.
 ///
 /// # asyncio
-/// `asyncio.run`. Handling of Ctrl-C comes with the signals of a later version: until
-/// then it ends the process, as it does any other.
+/// `asyncio.run`, which raises `KeyboardInterrupt`. A `main` that catches its cancellation
+/// there goes on; here it can't.
 ///
 /// # Examples
 /// ```
@@ -90,6 +111,7 @@ fn ensure_no_loop_runs() -> io::Result<()> {
 #[derive(Debug)]
 pub struct Runner {
     event_loop: EventLoop,
+    handles_sigint: bool,
 }
 
 impl Runner {
@@ -107,7 +129,31 @@ impl Runner {
     /// The argument `loop_factory`.
     #[must_use]
     pub fn on(event_loop: EventLoop) -> Runner {
-        Runner { event_loop }
+        Runner {
+            event_loop,
+            handles_sigint: true,
+        }
+    }
+
+    /// Turns debug mode on or off, as [`LoopHandle::set_debug`] does.
+    ///
+    /// # asyncio
+    /// The argument `debug`.
+    #[must_use]
+    pub fn debug(self, on: bool) -> Runner {
+        self.event_loop.set_debug(on);
+        self
+    }
+
+    /// Has Ctrl-C end a run cleanly, or as it would without the loop: see
+    /// [`run`](crate::run). It does unless set, if the feature `signals` is on.
+    ///
+    /// # asyncio
+    /// No counterpart; a handler of SIGINT that is not Python's own has the same effect.
+    #[must_use]
+    pub fn handle_sigint(mut self, on: bool) -> Runner {
+        self.handles_sigint = on;
+        self
     }
 
     /// Returns the runner's loop.
@@ -122,7 +168,8 @@ impl Runner {
     /// Runs `main` until it is complete. Tasks that it leaves go on in the next run.
     ///
     /// # Errors
-    /// What `main` returns; [`LoopError::RunInsideLoop`]; [`LoopError::Closed`].
+    /// What `main` returns; [`Interrupted`](crate::Interrupted) after Ctrl-C, as
+    /// [`run`](crate::run) tells; [`LoopError::RunInsideLoop`]; [`LoopError::Closed`].
     ///
     /// # asyncio
     /// `Runner.run`.
@@ -133,7 +180,27 @@ impl Runner {
         E: From<io::Error> + 'static,
     {
         ensure_no_loop_runs()?;
-        self.event_loop.run_until_complete(main)?
+        let main = self.event_loop.create_main(main)?;
+        #[cfg(feature = "signals")]
+        let interrupts = self.interrupts(main.id())?;
+        let outcome = self.event_loop.run_until_done(main);
+        #[cfg(feature = "signals")]
+        let outcome = outcome.map_err(|error| match interrupts {
+            Some(interrupts) if interrupts.happened() && Cancelled::is(&error) => {
+                Interrupted.into()
+            }
+            _ => error,
+        });
+        outcome?
+    }
+
+    #[cfg(feature = "signals")]
+    fn interrupts(&self, main: Option<TaskId>) -> io::Result<Option<Interrupts>> {
+        let task = main.and_then(|id| self.event_loop.core().executor.task(id));
+        match task.filter(|_| self.handles_sigint) {
+            Some(task) => Interrupts::catch(&self.event_loop, task),
+            None => Ok(None),
+        }
     }
 
     /// Cancels the tasks that are left, waits until they have ended, and closes the loop.

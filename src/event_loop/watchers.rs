@@ -26,14 +26,14 @@ use crate::reactor::{Direction, EventSource, Reactor, SourceId};
 use super::LoopHandle;
 
 /// A callback that runs each time, while its descriptor is ready.
-struct WatchCallback {
+pub(super) struct WatchCallback {
     /// The type of the callback, which names the function it was written in.
     name: &'static str,
     callback: Box<dyn FnMut()>,
 }
 
 impl WatchCallback {
-    fn new<F: FnMut() + 'static>(callback: F) -> WatchCallback {
+    pub(super) fn new<F: FnMut() + 'static>(callback: F) -> WatchCallback {
         WatchCallback {
             name: type_name::<F>(),
             callback: Box::new(callback),
@@ -187,7 +187,7 @@ struct FdWatcher {
 
 /// A callback, and a number that tells whether it was replaced while it ran.
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
     callback: RefCell<Option<WatchCallback>>,
     watched: Cell<bool>,
     version: Cell<u64>,
@@ -209,7 +209,7 @@ impl FdWatcher {
     }
 
     fn is_watched(&self, direction: Direction) -> bool {
-        self.side(direction).watched.get()
+        self.side(direction).is_watched()
     }
 
     fn side(&self, direction: Direction) -> &Watch {
@@ -220,7 +220,7 @@ impl FdWatcher {
     }
 
     fn interest(&self) -> Option<Interest> {
-        match (self.reader.watched.get(), self.writer.watched.get()) {
+        match (self.reader.is_watched(), self.writer.is_watched()) {
             (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
             (true, false) => Some(Interest::READABLE),
             (false, true) => Some(Interest::WRITABLE),
@@ -316,13 +316,22 @@ impl EventSource for FdWatcher {
     }
 
     fn callback_name(&self, direction: Direction) -> Option<&'static str> {
-        let callback = self.side(direction).callback.borrow();
-        callback.as_ref().map(|callback| callback.name)
+        self.side(direction).name()
     }
 }
 
 impl Watch {
-    fn set(&self, callback: Option<WatchCallback>) {
+    pub(super) fn is_watched(&self) -> bool {
+        self.watched.get()
+    }
+
+    /// The name of the callback, unless it runs now.
+    pub(super) fn name(&self) -> Option<&'static str> {
+        let callback = self.callback.borrow();
+        callback.as_ref().map(|callback| callback.name)
+    }
+
+    pub(super) fn set(&self, callback: Option<WatchCallback>) {
         self.watched.set(callback.is_some());
         self.version.set(self.version.get() + 1);
         let earlier = self.callback.replace(callback);
@@ -330,7 +339,7 @@ impl Watch {
     }
 
     /// Calls the callback, out of its cell (R3): it may replace or remove itself.
-    fn call(&self) {
+    pub(super) fn call(&self) {
         let Some(mut callback) = self.callback.take() else {
             return; // cancelled after the poll
         };

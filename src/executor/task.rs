@@ -294,8 +294,8 @@ pub(super) trait AnyTask {
     fn finish(&self);
     fn cancel(&self) -> bool;
     fn ended(&self) -> Ended;
-    fn serial(&self) -> u64;
     fn id(&self) -> Option<TaskId>;
+    fn serial(&self) -> u64;
     fn name(&self) -> String;
     fn name_after(&self, stem: &'static str);
     fn set_name(&self, name: String);

@@ -115,6 +115,23 @@ impl Program {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, named without `SIG`, as the command `kill` does.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn signal(&mut self, name: &str) -> io::Result<()> {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status()?;
+        if !sent.success() {
+            return Err(io::Error::other(format!("kill -s {name} failed: {sent}")));
+        }
+        Ok(())
+    }
+
     /// Closes its standard input, and waits until it has ended.
     ///
     /// # Errors
