@@ -40,8 +40,9 @@ pub mod testing; // what tests of transports and protocols need
 
 pub use clock::Clock;
 pub use contract::{
-    Address, AfterEof, BufferedProtocol, ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo,
-    Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError, WritePolicy,
+    Address, AfterEof, BufferedProtocol, EofKind, ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe,
+    PipeInfo, Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError,
+    WritePolicy,
 };
 pub use error::{
     Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, Interrupted, JoinError,
@@ -65,7 +66,7 @@ pub use net::{
 };
 pub use sock::SockTarget;
 pub use streams::{
-    EofKind, ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
+    ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
     StreamReaderProtocol, StreamWriter, copy, copy_bidirectional, memory_stream_pair,
 };
 pub use sync::{

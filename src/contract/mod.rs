@@ -28,5 +28,5 @@ pub use crate::address::Address;
 pub use extra_info::{
     ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, SockName, Socket, SocketInfo,
 };
-pub use protocol::{AfterEof, BufferedProtocol, Protocol, ReadInto};
+pub use protocol::{AfterEof, BufferedProtocol, EofKind, Protocol, ReadInto};
 pub use transport::{Transport, WriteLimitsError, WritePolicy};

@@ -177,6 +177,19 @@ pub enum AfterEof {
     KeepOpen,
 }
 
+/// How a stream ended.
+///
+/// # asyncio
+/// No counterpart: it can't tell the two apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EofKind {
+    /// The peer said that it sends no more.
+    Clean,
+    /// The connection ended without the peer's word, as only TLS can notice (D22).
+    Truncated,
+}
+
 /// Where the next bytes are to go.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-use super::{ExtraInfoKey, ExtraInfoRequest, Protocol};
+use super::{EofKind, ExtraInfoKey, ExtraInfoRequest, Protocol};
 
 /// One connection, as its protocol and its streams see it.
 ///
@@ -46,6 +46,19 @@ pub trait Transport: fmt::Debug {
     /// The new one is not told `connection_made`, if the earlier one was. It is told
     /// `pause_writing` if writing is paused.
     fn set_protocol(&self, protocol: Box<dyn Protocol>);
+
+    /// Does what [`set_protocol`](Transport::set_protocol) does, and hands the earlier
+    /// protocol over instead of dropping it, so that it can go on elsewhere.
+    ///
+    /// # Errors
+    /// Gives `protocol` back if the earlier one can't be had: a call of it is in progress,
+    /// the connection is lost, or this transport can't do this.
+    fn replace_protocol(
+        &self,
+        protocol: Box<dyn Protocol>,
+    ) -> Result<Box<dyn Protocol>, Box<dyn Protocol>> {
+        Err(protocol)
+    }
 
     /// Says whether bytes that come will be received.
     fn is_reading(&self) -> bool;
@@ -107,6 +120,12 @@ pub trait Transport: fmt::Debug {
         true
     }
 
+    /// Says how the peer's bytes ended, inside `eof_received` and after it: with the
+    /// peer's word, on all transports but TLS.
+    fn eof_kind(&self) -> EofKind {
+        EofKind::Clean
+    }
+
     /// Sends what is queued now, as far as the kernel takes it.
     fn flush(&self);
 
@@ -122,8 +141,8 @@ pub trait Transport: fmt::Debug {
     /// Sets the water marks, in bytes: above `high`, writing is paused; at `low` or
     /// below, it is resumed.
     ///
-    /// Neither given: 64 KiB and 16 KiB. One given: a high mark of four times the low
-    /// one.
+    /// Neither given: 64 KiB and 16 KiB, on TLS 512 KiB and 128 KiB. One given: a high
+    /// mark of four times the low one.
     ///
     /// # Errors
     /// If the high mark is below the low one; nothing is changed then.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
+use crate::contract::EofKind;
 use crate::error::ConnError;
 
 use super::state::Link;
@@ -56,7 +57,7 @@ impl StreamFeed {
     /// # asyncio
     /// `StreamReader.feed_eof`.
     pub fn feed_eof(&self) {
-        self.link.state.feed_eof();
+        self.link.state.feed_eof(EofKind::Clean);
     }
 
     /// Has the read that waits fail, and all that follow.

@@ -46,5 +46,4 @@ pub use memory::memory_stream_pair;
 pub use protocol::StreamReaderProtocol;
 pub use reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 pub use search::Separators;
-pub use state::EofKind;
 pub use writer::StreamWriter;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::{Rc, Weak};
 
-use crate::contract::{AfterEof, Protocol, ReadInto, Transport};
+use crate::contract::{AfterEof, EofKind, Protocol, ReadInto, Transport};
 use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::get_running_loop;
 
@@ -108,15 +108,20 @@ impl Protocol for StreamReaderProtocol {
         self.state.feed_data(Some(&**transport), data);
     }
 
-    fn eof_received(&mut self, _transport: &Rc<dyn Transport>) -> AfterEof {
-        self.state.feed_eof();
-        AfterEof::KeepOpen
+    /// A transport that can't end its writing alone, as on TLS, can't outlive the end of
+    /// its peer's either: it closes.
+    fn eof_received(&mut self, transport: &Rc<dyn Transport>) -> AfterEof {
+        self.state.feed_eof(transport.eof_kind());
+        match transport.can_write_eof() {
+            true => AfterEof::KeepOpen,
+            false => AfterEof::Close,
+        }
     }
 
     fn connection_lost(&mut self, error: Option<ConnError>) {
         match &error {
             Some(error) => self.state.set_exception(error.clone()),
-            None => self.state.feed_eof(),
+            None => self.state.feed_eof(EofKind::Clean),
         }
         self.state.flow.connection_lost(error);
     }

@@ -11,7 +11,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use crate::buffer::ReadBuffer;
-use crate::contract::Transport;
+use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::task::spend_budget;
 
@@ -19,7 +19,7 @@ use super::feed::StreamFeed;
 use super::patience::Patience;
 use super::read::Read;
 use super::search::{ScannedFor, Separators, check_separators};
-use super::state::{DEFAULT_LIMIT, EofKind, Link, StreamState};
+use super::state::{DEFAULT_LIMIT, Link, StreamState};
 
 /// Reads a stream of bytes, asynchronously.
 ///
@@ -617,7 +617,7 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.feed_eof`.
     pub fn feed_eof(&self) {
-        self.state().feed_eof();
+        self.state().feed_eof(EofKind::Clean);
     }
 
     /// Has all reads fail, as [`StreamFeed::set_exception`] does.

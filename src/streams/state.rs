@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::buffer::{BufferPool, ReadBuffer};
-use crate::contract::Transport;
+use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
 use crate::waiters::WaiterCell;
@@ -14,19 +14,6 @@ use super::flow_control::FlowControlMixin;
 
 /// Bytes that a separator may be away, unless set. Twice that pauses reading.
 pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
-
-/// How a stream ended.
-///
-/// # asyncio
-/// No counterpart: it can't tell the two apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum EofKind {
-    /// The peer said that it sends no more.
-    Clean,
-    /// The connection ended without the peer's word, as only TLS can notice (D22).
-    Truncated,
-}
 
 /// What the protocol writes and the reader reads.
 pub(super) struct StreamState {
@@ -109,9 +96,9 @@ impl StreamState {
         }
     }
 
-    pub(super) fn feed_eof(&self) {
+    pub(super) fn feed_eof(&self, kind: EofKind) {
         if self.ended.get().is_none() {
-            self.ended.set(Some(EofKind::Clean));
+            self.ended.set(Some(kind));
         }
         self.notify();
     }

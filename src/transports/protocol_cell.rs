@@ -177,6 +177,26 @@ impl ProtocolCell {
         earlier
     }
 
+    /// Puts another protocol in, and returns the earlier one; or, if that can't be had,
+    /// the other one.
+    pub(crate) fn swap(
+        &self,
+        protocol: Box<dyn Protocol>,
+    ) -> Result<Box<dyn Protocol>, Box<dyn Protocol>> {
+        let Some(earlier) = self.held.take() else {
+            return Err(protocol); // it is being called, or the connection is lost
+        };
+        if self.calling.get() {
+            self.held.set(Some(earlier));
+            return Err(protocol); // it only waits to take over, and was told nothing
+        }
+        if self.told.get() == Told::Pause {
+            self.told.set(Told::Write);
+        }
+        self.held.set(Some(protocol));
+        Ok(earlier)
+    }
+
     /// Takes the protocol out for good. `None` if there is none, or a call is in progress:
     /// then the call drops it.
     #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]

@@ -644,11 +644,16 @@ impl Transport for StreamTransport {
         if let Some(earlier) = self.protocol.set(protocol) {
             self.drop_protocol(earlier);
         }
-        if self.left_to_reader.take() {
-            // The new one did not ask for that.
-            self.read_again_if_readable();
-        }
-        self.reconcile();
+        self.after_replacing();
+    }
+
+    fn replace_protocol(
+        &self,
+        protocol: Box<dyn Protocol>,
+    ) -> Result<Box<dyn Protocol>, Box<dyn Protocol>> {
+        let earlier = self.protocol.swap(protocol)?;
+        self.after_replacing();
+        Ok(earlier)
     }
 
     fn is_reading(&self) -> bool {
@@ -805,6 +810,14 @@ impl Transport for StreamTransport {
 impl StreamTransport {
     fn fd_of(&self, ways: Ways) -> Option<RawFd> {
         self.info.fd.filter(|_| self.ways == ways)
+    }
+
+    fn after_replacing(&self) {
+        if self.left_to_reader.take() {
+            // The new one did not ask for that.
+            self.read_again_if_readable();
+        }
+        self.reconcile();
     }
 
     /// The end was met, and waits to be told: what a further `recv` says is not it.
