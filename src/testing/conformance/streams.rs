@@ -122,7 +122,9 @@ async fn close_wakes_the_peer(one: Stream, mut other: Stream) -> io::Result<()> 
         assert_eq!(other.reader.read(100).await?, b"");
         assert_eq!(other.reader.read(100).await?, b"");
         assert!(other.reader.at_eof());
-        assert!(!other.writer.is_closing(), "the end closes nothing here");
+        if other.writer.can_write_eof() {
+            assert!(!other.writer.is_closing(), "the end closes nothing here");
+        }
         other.writer.aclose().await
     });
     one.writer.close();
@@ -137,6 +139,10 @@ async fn write_after_close(mut one: Stream, mut other: Stream) -> io::Result<()>
     one.writer.close();
     assert!(one.writer.is_closing());
     one.writer.write(b"after");
+    // At once, or when the peer has answered the close.
+    while one.writer.drain().await.is_ok() {
+        yield_now().await;
+    }
     for _ in 0..2 {
         let told = one.writer.drain().await;
         assert_eq!(
@@ -153,7 +159,8 @@ async fn write_after_close(mut one: Stream, mut other: Stream) -> io::Result<()>
 
 async fn cancelled_drain(one: Stream, mut other: Stream) -> io::Result<()> {
     let mut sent = Vec::new();
-    while one.writer.transport().get_write_buffer_size() <= 64 * 1024 {
+    let (_, high) = one.writer.transport().get_write_buffer_limits();
+    while one.writer.transport().get_write_buffer_size() <= high {
         // The peer's reader pauses at its limit, so that this ends.
         let piece = pattern(20_000, sent.len() as u64);
         one.writer.write(&piece);

@@ -192,6 +192,10 @@ fn heeding_flow_control(scene: &Scene<'_>) -> io::Result<()> {
                 })
         },
     )?;
+    // So that the kernel has no room for all of it below the mark.
+    other
+        .transport
+        .set_write_buffer_limits(Some(64 * 1024), None)?;
     // From outside of any step, where pause_writing is called inside write.
     Pump::runs(&pump, &other.transport);
     scene.until("all bytes", || one.trace.received_len() == sent.len())?;
@@ -204,7 +208,8 @@ fn marks_are_kept(scene: &Scene<'_>) -> io::Result<()> {
     let (one, other) = scene.connects(
         |r| r,
         |r| {
-            r.on_pause_writing(|t| assert!(t.get_write_buffer_size() > 20_000))
+            // Above the mark, or, as on TLS, at it.
+            r.on_pause_writing(|t| assert!(t.get_write_buffer_size() >= 20_000))
                 .on_resume_writing(|t| assert!(t.get_write_buffer_size() <= 5_000))
         },
     )?;
@@ -235,7 +240,8 @@ fn paused_in_a_callback(scene: &Scene<'_>) -> io::Result<()> {
             let notes = r.trace().clone();
             r.on_data_received(move |t, _| {
                 // The peer does not read, so at some time this passes the mark.
-                while t.get_write_buffer_size() <= 64 * 1024 {
+                let (_, high) = t.get_write_buffer_limits();
+                while t.get_write_buffer_size() <= high {
                     t.write(&[b'x'; 10_000]);
                 }
                 notes.note("returned");
@@ -245,8 +251,9 @@ fn paused_in_a_callback(scene: &Scene<'_>) -> io::Result<()> {
     one.transport.pause_reading();
     one.transport.write(b"go");
     scene.until("pause_writing", || other.trace.has(&PauseWriting))?;
+    // It may be resumed by now, where a callback's writes leave only when it returns.
     assert_eq!(
-        other.trace.told(),
+        other.trace.told()[..4],
         [
             ConnectionMade,
             DataReceived(b"go".to_vec()),
@@ -260,20 +267,21 @@ fn paused_in_a_callback(scene: &Scene<'_>) -> io::Result<()> {
 fn marks_are_set(scene: &Scene<'_>) -> io::Result<()> {
     let (one, _other) = scene.connects_plainly()?;
     let t = &one.transport;
-    assert_eq!(t.get_write_buffer_limits(), (16_384, 65_536));
+    let unset = t.get_write_buffer_limits();
+    assert_eq!(unset.0, unset.1 / 4);
     for (high, low, marks) in [
         (Some(100), None, (25, 100)),
         (None, Some(10), (10, 40)),
         (Some(100), Some(10), (10, 100)),
         (Some(0), None, (0, 0)),
-        (None, None, (16_384, 65_536)),
+        (None, None, unset),
     ] {
         t.set_write_buffer_limits(high, low)?;
         assert_eq!(t.get_write_buffer_limits(), marks);
     }
     let refused = t.set_write_buffer_limits(Some(10), Some(20));
     assert_eq!(refused, Err(WriteLimitsError { high: 10, low: 20 }));
-    assert_eq!(t.get_write_buffer_limits(), (16_384, 65_536));
+    assert_eq!(t.get_write_buffer_limits(), unset);
     Ok(())
 }
 
