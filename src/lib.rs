@@ -30,6 +30,9 @@ mod sock; //        sockets of your own, without a transport
 mod contract; //    the traits Transport and Protocol
 // Layer 5
 mod transports; //  sockets that call protocols
+// Layer 6
+#[cfg(feature = "tls")]
+mod tls; //         a protocol below, a transport above
 // Layer 7
 mod streams; //     callbacks become coroutines
 // Layer 8
@@ -83,6 +86,15 @@ pub use task::{
 };
 pub use time::{Sleep, Timeout, sleep, timeout, timeout_at, wait_for};
 pub use transports::memory_transport_pair;
+
+#[cfg(feature = "tls")]
+pub use rustls;
+#[cfg(feature = "tls")]
+pub use tls::{
+    AlpnProtocol, Cipher, CipherInfo, PeerCertificates, ServerName, ShutdownMode, StartTls,
+    TlsClientBuilder, TlsClientContext, TlsContext, TlsError, TlsServerBuilder, TlsServerContext,
+    TlsVersion,
+};
 
 /// The book, whose code is compiled and run with the tests.
 #[cfg(doctest)]

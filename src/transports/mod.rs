@@ -29,6 +29,8 @@ mod memory; //           two transports that are each other's peer
 
 pub use memory::memory_transport_pair;
 pub(crate) use pipe::{FileSocket, is_pipe, read_pipe, write_pipe};
+#[cfg(feature = "tls")]
+pub(crate) use protocol_cell::ProtocolCell;
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
 pub(crate) use socket::Socket;

@@ -1,0 +1,68 @@
+//! TLS, held against the suite that any transport must pass, on each transport below it.
+//!
+//! ```text
+//! testing::conformance ──► TLS ──► memory pair, TCP on 127.0.0.1, Unix-domain sockets
+//! ```
+
+mod tls_support;
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use millstream::testing::conformance;
+use millstream::{LoopHandle, Protocol};
+
+use tls_support::{Nobody, Pair, encrypt, memory_pair};
+
+#[test]
+fn sim_08_tls_in_memory_conforms() {
+    conformance(|handle, one, other| memory_pair(handle, one, other, 64 * 1024));
+}
+
+#[test]
+fn sim_08_the_serving_side_of_tls_conforms() {
+    conformance(|handle, one, other| {
+        let (client, server) = memory_pair(handle, other, one, 64 * 1024)?;
+        Ok((server, client))
+    });
+}
+
+#[test]
+fn tls_on_a_memory_pair_that_cuts_bytes_short_conforms() {
+    conformance(|handle, one, other| memory_pair(handle, one, other, 1000));
+}
+
+#[test]
+fn sim_08_tls_on_tcp_conforms() {
+    conformance(|handle, one, other| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let (server, _) = listener.accept()?;
+        adopt(handle, client, one, server, other)
+    });
+}
+
+#[test]
+fn sim_08_tls_on_unix_sockets_conforms() {
+    conformance(|handle, one, other| {
+        let (ours, theirs) = UnixStream::pair()?;
+        adopt(handle, ours, one, theirs, other)
+    });
+}
+
+/// Has the loop take over two sockets that are connected with each other, and encrypt.
+fn adopt(
+    handle: &LoopHandle,
+    one_socket: impl Into<OwnedFd>,
+    one: Box<dyn Protocol>,
+    other_socket: impl Into<OwnedFd>,
+    other: Box<dyn Protocol>,
+) -> io::Result<Pair> {
+    let raw_one =
+        handle.run_until_complete(handle.create_connection_sock(|| Nobody, one_socket))??;
+    let raw_other =
+        handle.run_until_complete(handle.create_connection_sock(|| Nobody, other_socket))??;
+    encrypt(handle, (raw_one, raw_other), one, other)
+}
