@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use socket2::{Domain, SockAddr, SockRef};
 
@@ -16,6 +16,7 @@ use crate::contract::Address;
 use super::connect::{StreamKind, new_socket};
 use super::explained::explain;
 use super::listen::is_out_of_resources;
+use super::options::SocketOptions;
 use super::unix::SocketFile;
 
 /// What is set on an internet socket before it is bound.
@@ -40,14 +41,16 @@ impl Default for BindOptions {
 /// is closed.
 pub(super) fn bind_all(
     addresses: &[SocketAddr],
-    options: BindOptions,
+    reuse: BindOptions,
+    options: &SocketOptions,
 ) -> io::Result<Vec<BoundSocket>> {
     let mut bound = Vec::new();
     for &address in addresses {
         let Some(socket) = UnboundSocket::new(address)? else {
             continue;
         };
-        socket.set(options)?;
+        socket.set(reuse, address)?;
+        options.apply(socket.0.as_fd())?;
         match socket.bind(address) {
             Ok(socket) => bound.push(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
@@ -91,7 +94,7 @@ impl UnboundSocket {
         }
     }
 
-    fn set(&self, options: BindOptions) -> io::Result<()> {
+    fn set(&self, options: BindOptions, address: SocketAddr) -> io::Result<()> {
         let UnboundSocket(socket) = self;
         if options.reuse_address {
             socket.set_reuse_address(true)?;
@@ -102,15 +105,15 @@ impl UnboundSocket {
         if options.keep_alive {
             socket.set_keepalive(true)?; // what is accepted inherits it
         }
+        if address.is_ipv6() {
+            // So that the wildcards of both families can be bound beside each other.
+            socket.set_only_v6(true)?;
+        }
         Ok(())
     }
 
     fn bind(self, address: SocketAddr) -> io::Result<BoundSocket> {
         let UnboundSocket(socket) = self;
-        if address.is_ipv6() {
-            // So that the wildcards of both families can be bound beside each other.
-            socket.set_only_v6(true)?;
-        }
         socket
             .bind(&address.into())
             .map_err(|error| cannot_bind(address, error))?;
@@ -156,8 +159,13 @@ pub(super) fn cannot_bind(address: SocketAddr, error: io::Error) -> io::Error {
 
 impl BoundSocket {
     /// Takes over a socket that somebody else bound.
-    pub(super) fn adopt(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<BoundSocket> {
+    pub(super) fn adopt(
+        fd: OwnedFd,
+        wanted: Option<StreamKind>,
+        options: &SocketOptions,
+    ) -> io::Result<BoundSocket> {
         let kind = StreamKind::of(&fd, wanted)?;
+        options.apply(fd.as_fd())?;
         SockRef::from(&fd).set_nonblocking(true)?;
         BoundSocket::with_address(fd.into(), kind, None)
     }

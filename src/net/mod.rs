@@ -24,6 +24,7 @@ mod connect; // a socket, and the wait until it is connected
 mod connect_errors; // why all of them failed
 mod serving; // start_server, create_server
 mod serve; //   what they return, to be set and awaited
+mod options; // what is set on sockets before they are used
 mod handler; // what is called for each client
 mod bind; //    sockets that have an address
 mod unix; //    Unix-domain sockets, and their files
@@ -43,6 +44,7 @@ pub use connect_errors::ConnectErrors;
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};
+pub use options::SocketOptions;
 pub use pipes::{OpenReader, open_read_pipe, open_write_pipe};
 pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;

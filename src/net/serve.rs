@@ -20,6 +20,7 @@ use super::bind::{BindOptions, BoundSocket, bind_all};
 use super::connect::StreamKind;
 use super::handler::{ClientConnected, HandlerOutcome, Served, client_connected};
 use super::host::Host;
+use super::options::SocketOptions;
 use super::server::Server;
 use super::server_core::{ProtocolFactory, ServerCore, ServerSettings};
 use super::unix::{AtClose, FileSettings};
@@ -48,6 +49,7 @@ pub struct Serve<On, With> {
 #[derive(Debug)]
 struct Settings {
     of_server: ServerSettings,
+    socket_options: SocketOptions,
     start_serving: bool,
 }
 
@@ -58,7 +60,9 @@ impl Default for Settings {
                 backlog: BACKLOG,
                 max_connections: None,
                 cancel_on_disconnect: false,
+                accepted_socket_options: SocketOptions::new(),
             },
+            socket_options: SocketOptions::new(),
             start_serving: true,
         }
     }
@@ -167,6 +171,35 @@ impl<On: Into<Place> + 'static, With> Serve<On, With> {
     /// The argument `start_serving`.
     pub fn start_serving(mut self, start_serving: bool) -> Self {
         self.settings.start_serving = start_serving;
+        self
+    }
+
+    /// Sets options on each socket that listens, before it is bound; on one that was bound
+    /// elsewhere, before it listens. See [`SocketOptions`].
+    ///
+    /// They come after what the server sets by itself, and after `reuse_address` and its
+    /// like, and so prevail.
+    ///
+    /// # Errors
+    /// When awaited, what the system refuses.
+    ///
+    /// # asyncio
+    /// No counterpart, but for `keep_alive`.
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.settings.socket_options = options;
+        self
+    }
+
+    /// Sets options on each accepted socket, before its protocol is made. See
+    /// [`SocketOptions`].
+    ///
+    /// What the system refuses costs that connection, and no other. In debug mode it is
+    /// reported to the exception handler, like all that fails while a connection is made.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn accepted_socket_options(mut self, options: SocketOptions) -> Self {
+        self.settings.of_server.accepted_socket_options = options;
         self
     }
 }
@@ -408,7 +441,7 @@ async fn start(
     settings: Settings,
     factory: ProtocolFactory,
 ) -> io::Result<Server> {
-    let bound = place.bind(handle).await?;
+    let bound = place.bind(handle, &settings.socket_options).await?;
     let core = ServerCore::new(handle, bound, &settings.of_server, factory);
     let server = Server::new(core);
     if settings.start_serving {
@@ -472,14 +505,18 @@ impl From<OnSock> for Place {
 }
 
 impl Place {
-    async fn bind(self, handle: &LoopHandle) -> io::Result<Vec<BoundSocket>> {
+    async fn bind(
+        self,
+        handle: &LoopHandle,
+        options: &SocketOptions,
+    ) -> io::Result<Vec<BoundSocket>> {
         match self {
             Place::Host(on) => {
                 let addresses = on.host.resolve_to_bind(handle, on.port, on.wanted).await?;
-                bind_all(&addresses, on.options)
+                bind_all(&addresses, on.options, options)
             }
-            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file)?]),
-            Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted)?]),
+            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file, options)?]),
+            Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted, options)?]),
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::waiters::WaiterList;
 use super::attached::{Attached, Key};
 use super::bind::BoundSocket;
 use super::listen::Listener;
+use super::options::SocketOptions;
 
 /// Makes the protocol of one connection, which the server knows by the key.
 pub(super) type ProtocolFactory = Box<dyn FnMut(&Rc<ServerCore>, Key) -> Box<dyn Protocol>>;
@@ -37,6 +38,7 @@ pub(super) struct ServerSettings {
     pub(super) backlog: i32,
     pub(super) max_connections: Option<usize>,
     pub(super) cancel_on_disconnect: bool,
+    pub(super) accepted_socket_options: SocketOptions,
 }
 
 /// The server, as its listeners and connections know it.
@@ -52,6 +54,8 @@ pub(super) struct ServerCore {
     is_paused: Cell<bool>,
     /// `None` while it is called (R3), and once the server is closed.
     factory: Cell<Option<ProtocolFactory>>,
+    /// Empty once the server is closed: their closures may own what owns the server.
+    accepted_socket_options: RefCell<SocketOptions>,
     /// Somebody waits in `serve_forever`.
     pub(super) is_awaited: Cell<bool>,
     /// Woken when the server is closed.
@@ -86,6 +90,7 @@ impl ServerCore {
             max_connections: Cell::new(settings.max_connections.unwrap_or(usize::MAX)),
             is_paused: Cell::new(false),
             factory: Cell::new(Some(factory)),
+            accepted_socket_options: RefCell::new(settings.accepted_socket_options.clone()),
             is_awaited: Cell::new(false),
             closed: WaiterList::default(),
             idle: WaiterList::default(),
@@ -148,6 +153,7 @@ impl ServerCore {
         }
         drop(stage);
         drop(self.factory.take());
+        drop(self.accepted_socket_options.take());
         self.closed.wake_all();
         self.wake_if_over();
     }
@@ -209,6 +215,7 @@ impl ServerCore {
         socket: Socket,
         peer_name: Option<Address>,
     ) -> Result<(), String> {
+        self.set_options(&socket)?;
         let protocol = self.make_protocol(key)?;
         let server = self.clone();
         let opening = Opening {
@@ -222,6 +229,18 @@ impl ServerCore {
             StreamTransport::open(&self.handle, opening).map_err(|error| error.to_string())?;
         self.attached.opened(key, &transport);
         Ok(())
+    }
+
+    /// Sets the options of an accepted socket. There may be closures among them (R3).
+    fn set_options(&self, socket: &Socket) -> Result<(), String> {
+        let Some(fd) = socket.as_fd() else {
+            return Ok(());
+        };
+        let options = self.accepted_socket_options.borrow().clone();
+        match catch_unwind(AssertUnwindSafe(|| options.apply(fd))) {
+            Ok(set) => set.map_err(|error| error.to_string()),
+            Err(panic) => Err(PanicPayload::new(panic).to_string()),
+        }
     }
 
     /// Calls the factory, out of its cell (R3).

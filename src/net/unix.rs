@@ -13,6 +13,7 @@
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use crate::transports::Socket;
 use super::bind::BoundSocket;
 use super::connect::{StreamKind, new_socket};
 use super::explained::explain;
+use super::options::SocketOptions;
 
 /// The first pause before a Unix-domain connect is tried again whose peer's backlog is
 /// full; it doubles up to [`LONGEST_RETRY`].
@@ -78,13 +80,18 @@ pub(super) enum AtClose {
 
 impl BoundSocket {
     /// Binds to a path, after removing a socket that an earlier server left there.
-    pub(super) fn bind_unix(path: &Path, settings: FileSettings) -> io::Result<BoundSocket> {
+    pub(super) fn bind_unix(
+        path: &Path,
+        settings: FileSettings,
+        options: &SocketOptions,
+    ) -> io::Result<BoundSocket> {
         let (name, address) = parse(path, "path was not specified, and no sock specified")?;
         let is_file = matches!(name, Address::Unix(_));
         if let Some(mode) = settings.mode {
             check_mode(mode, &name)?;
         }
         let mut socket = new_socket(Domain::UNIX)?;
+        options.apply(socket.as_fd())?;
         if is_file {
             remove_stale(path);
         }

@@ -13,7 +13,7 @@
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
 
 use mio::Interest;
@@ -164,14 +164,18 @@ impl Socket {
         }
     }
 
-    pub(super) fn fd(&self) -> Option<RawFd> {
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Socket::Tcp(stream) => Some(stream.as_raw_fd()),
-            Socket::Unix(stream) => Some(stream.as_raw_fd()),
-            Socket::ReadPipe(pipe) => Some(pipe.as_raw_fd()),
-            Socket::WritePipe(pipe) => Some(pipe.as_raw_fd()),
+            Socket::Tcp(stream) => Some(stream.as_fd()),
+            Socket::Unix(stream) => Some(stream.as_fd()),
+            Socket::ReadPipe(pipe) => Some(pipe.as_fd()),
+            Socket::WritePipe(pipe) => Some(pipe.as_fd()),
             Socket::Other(_) | Socket::Hollow => None,
         }
+    }
+
+    pub(super) fn fd(&self) -> Option<RawFd> {
+        self.as_fd().map(|fd| fd.as_raw_fd())
     }
 
     /// Sends small pieces at once, on TCP. Never fails: the peer may be gone already.
