@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// The catalogue's cases, by group. Numbers that are missing were never given, or given up.
-const CATALOGUE: [(&str, &[u16]); 10] = [
+const CATALOGUE: [(&str, &[u16]); 11] = [
     (
         "LOOP", // the loop, the executor, the reactor
         &[
@@ -53,6 +53,10 @@ const CATALOGUE: [(&str, &[u16]); 10] = [
         &[
             1, 2, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 18, 20, 22, 23, 28,
         ],
+    ),
+    (
+        "UNX", // Unix-domain sockets
+        &[1, 2, 4, 5, 6, 7, 9, 12, 13, 14, 15],
     ),
     (
         "RUN", // run, the runner, signals

@@ -3,14 +3,12 @@
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
 use std::rc::Rc;
 
 use millstream::{
     Cancelled, Protocol, Server, StreamReader, StreamWriter, Transport, create_task,
-    get_running_loop, open_connection, open_connection_sock, open_unix_connection, run,
-    start_server, start_server_sock, start_unix_server, start_unix_server_sock, yield_now,
+    get_running_loop, open_connection, open_connection_sock, run, start_server, start_server_sock,
+    start_unix_server_sock, yield_now,
 };
 
 const LOCALHOST: &str = "127.0.0.1";
@@ -27,13 +25,6 @@ fn port_of(server: &Server) -> u16 {
     server.sockets()[0]
         .port()
         .expect("it is an internet address")
-}
-
-/// A path for a socket that no other test uses; nothing is there.
-fn free_path(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("millstream-{}-{name}", std::process::id()));
-    let _ = std::fs::remove_file(&path);
-    path
 }
 
 /// What `result` fails with, as a text.
@@ -315,88 +306,5 @@ fn a_name_that_does_not_resolve_is_named() -> io::Result<()> {
             "{error}"
         );
         io::Result::Ok(())
-    })
-}
-
-// ── Unix-domain sockets ─────────────────────────────────────────────────────────
-
-#[test]
-fn a_unix_server_removes_its_path_when_it_closes() -> io::Result<()> {
-    let path = free_path("removes");
-    run(async move {
-        let server = start_unix_server(echo, &path).await?;
-        assert_eq!(server.sockets()[0].as_path(), Some(path.as_path()));
-        let (mut reader, writer) = open_unix_connection(&path).await?;
-        writer.write("by path\n");
-        assert_eq!(reader.readline().await?, b"by path\n");
-        server.close();
-        assert!(!path.exists());
-        let error = open_unix_connection(&path)
-            .await
-            .expect_err("nothing is there");
-        assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        io::Result::Ok(())
-    })
-}
-
-#[test]
-fn a_second_server_on_a_path_survives_the_first_ones_close() -> io::Result<()> {
-    let path = free_path("second");
-    run(async move {
-        let first = start_unix_server(echo, &path).await?;
-        let second = start_unix_server(echo, &path).await?;
-        first.close();
-        drop(open_unix_connection(&path).await?);
-        second.close();
-        assert!(!path.exists());
-        io::Result::Ok(())
-    })
-}
-
-#[test]
-fn a_stale_socket_is_replaced_and_another_file_is_not() -> io::Result<()> {
-    let path = free_path("stale");
-    run(async move {
-        drop(UnixListener::bind(&path)?);
-        assert!(UnixStream::connect(&path).is_err());
-        drop(start_unix_server(echo, &path).await?);
-        std::fs::write(&path, "somebody's")?;
-        let error = start_unix_server(echo, &path)
-            .await
-            .expect_err("it is no socket");
-        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
-        assert_eq!(
-            error.to_string(),
-            format!("Address {} is already in use", path.display())
-        );
-        assert_eq!(std::fs::read_to_string(&path)?, "somebody's");
-        std::fs::remove_file(&path)
-    })
-}
-
-#[test]
-fn a_full_backlog_of_a_unix_socket_is_waited_for() -> io::Result<()> {
-    let path = free_path("full");
-    run(async move {
-        let bound = UnixListener::bind(&path)?;
-        socket2::SockRef::from(&bound).listen(1)?;
-        let connecting: Vec<_> = (0..10)
-            .map(|_| {
-                let path = path.clone();
-                create_task(async move { open_unix_connection(path).await })
-            })
-            .collect();
-        for _ in 0..10 {
-            yield_now().await;
-        }
-        assert!(connecting.iter().any(|connect| !connect.done()));
-        let accepting = std::thread::spawn(move || -> io::Result<Vec<UnixStream>> {
-            (0..10).map(|_| Ok(bound.accept()?.0)).collect()
-        });
-        for connect in connecting {
-            connect.await??;
-        }
-        accepting.join().expect("the thread does not panic")?;
-        std::fs::remove_file(&path)
     })
 }

@@ -268,3 +268,26 @@ fn parse(path: &Path, missing: &'static str) -> io::Result<(Address, SockAddr)> 
     })?;
     Ok((name, address))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn the_file_is_made_with_the_mode_and_never_has_a_wider_one() -> io::Result<()> {
+        let name = format!("millstream-{}-narrow", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let (name, address) = parse(&path, "it is not empty")?;
+        for mode in [0o600, 0o400, 0o000] {
+            remove_stale(&path);
+            let socket = narrow(new_socket(Domain::UNIX)?, mode)?;
+            socket.bind(&address).map_err(|e| bind_error(e, &name))?;
+            // Nothing was changed after bind yet.
+            let file = SocketFile::of(&path)?;
+            assert_eq!(file.metadata()?.mode() & MODE_BITS & !mode, 0, "{mode:#o}");
+        }
+        assert!(!path.exists());
+        Ok(())
+    }
+}
