@@ -47,6 +47,8 @@ pub use contract::{
     PipeInfo, Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError,
     WritePolicy,
 };
+#[cfg(feature = "unix-credentials")]
+pub use contract::{Credentials, PeerCredentials};
 pub use error::{
     Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, Interrupted, JoinError,
     LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut,
@@ -61,11 +63,11 @@ pub use event_loop::{Signal, SignalStream, signal};
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
     AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,
-    OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown, Stopped, ToHost,
-    ToPath, ToSock, WithFactory, WithHandler, open_connection, open_connection_sock,
-    open_read_pipe, open_stderr, open_stdin, open_stdout, open_unix_connection,
-    open_unix_connection_sock, open_write_pipe, plain, start_server, start_server_sock,
-    start_unix_server, start_unix_server_sock,
+    OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown, SocketOptions,
+    Stopped, ToHost, ToPath, ToSock, WithFactory, WithHandler, open_connection,
+    open_connection_sock, open_read_pipe, open_stderr, open_stdin, open_stdout,
+    open_unix_connection, open_unix_connection_sock, open_write_pipe, plain, start_server,
+    start_server_sock, start_unix_server, start_unix_server_sock,
 };
 pub use sock::SockTarget;
 pub use streams::{

@@ -726,6 +726,93 @@ fn unx_09_an_abstract_name_is_linuxs() -> io::Result<()> {
     })
 }
 
+// ── who the peer is ─────────────────────────────────────────────────────────────
+
+#[test]
+#[cfg(feature = "unix-credentials")]
+fn both_ends_know_who_the_other_is_also_after_the_end() -> io::Result<()> {
+    use millstream::{PeerCredentials, open_connection_sock};
+
+    let folder = Folder::new("peer")?;
+    let path = folder.path("socket");
+    run(async move {
+        let seen = std::rc::Rc::new(RefCell::new(Vec::new()));
+        let written = seen.clone();
+        let server = start_unix_server(
+            async move |_reader: StreamReader, writer: StreamWriter| {
+                written
+                    .borrow_mut()
+                    .push(writer.get_extra_info(PeerCredentials));
+            },
+            &path,
+        )
+        .await?;
+        let (mut reader, writer) = open_unix_connection(&path).await?;
+        assert_eq!(reader.read_all().await?, b"");
+        writer.aclose().await?;
+        let server_process = writer.get_extra_info(PeerCredentials);
+        seen.borrow_mut().push(server_process);
+        server.close();
+
+        let me = fs::metadata(&*folder)?;
+        for peer in seen.take() {
+            let peer = peer.expect("the kernel knows");
+            assert_eq!((peer.uid, peer.gid), (me.uid(), me.gid()));
+            if cfg!(any(target_os = "linux", target_vendor = "apple")) {
+                assert_eq!(peer.pid, Some(std::process::id()));
+            } else {
+                assert!(peer.pid.is_none_or(|pid| pid == std::process::id()));
+            }
+        }
+        io::Result::Ok(())
+    })?;
+    run(async {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let tcp = std::net::TcpStream::connect(listener.local_addr()?)?;
+        let (_reader, writer) = open_connection_sock(tcp).await?;
+        assert_eq!(writer.get_extra_info(PeerCredentials), None);
+        let ((_reader, writer), _peer) = millstream::memory_stream_pair(16);
+        assert_eq!(writer.get_extra_info(PeerCredentials), None);
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+#[cfg(all(feature = "unix-credentials", target_os = "linux"))]
+fn a_client_of_another_user_is_known_by_that_user() -> io::Result<()> {
+    use millstream::PeerCredentials;
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    let folder = Folder::new("other")?;
+    let path = folder.path("socket");
+    fs::set_permissions(&*folder, Permissions::from_mode(0o755))?;
+    if fs::metadata(&*folder)?.uid() != 0 {
+        return Ok(()); // only root can be somebody else
+    }
+    run(async move {
+        let says_who = async |_reader: StreamReader, writer: StreamWriter| {
+            let peer = writer.get_extra_info(PeerCredentials).expect("it is known");
+            writer.write(format!("{} {} {:?}", peer.uid, peer.gid, peer.pid));
+        };
+        let server = start_unix_server(says_who, &path).mode(0o666).await?;
+        let program = "import socket, sys; s = socket.socket(socket.AF_UNIX); \
+             s.connect(sys.argv[1]); print(s.makefile().read(), end='')";
+        let mut client = Command::new("python3");
+        client.args(["-c", program]).arg(&path);
+        client.uid(65534).gid(65533);
+        let child = client.stdout(std::process::Stdio::piped()).spawn()?;
+        let id = child.id();
+        let output = get_running_loop()?
+            .run_in_executor(move || child.wait_with_output())
+            .await??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(said, format!("65534 65533 Some({id})"));
+        server.close();
+        io::Result::Ok(())
+    })
+}
+
 // ── what these tests share ──────────────────────────────────────────────────────
 
 thread_local! {

@@ -25,6 +25,8 @@ mod protocol_cell; //    the one place that calls a protocol
 mod stream_transport; // brings the two together with a socket
 mod socket; //           what bytes come from and go to
 mod pipe; //             what is like a socket in one direction only
+#[cfg(feature = "unix-credentials")]
+mod credentials; //     who is at the other end
 mod memory; //           two transports that are each other's peer
 
 pub use memory::memory_transport_pair;

@@ -25,6 +25,9 @@ use crate::address::{Address, unix_address};
 use crate::event_loop::LoopCore;
 use crate::reactor::{EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
 
+#[cfg(feature = "unix-credentials")]
+use {super::credentials::peer_credentials, crate::contract::Credentials};
+
 /// A non-blocking, connected stream of bytes that no poller knows.
 ///
 /// It makes itself ready through [`Reactor::set_ready`](crate::reactor::Reactor).
@@ -197,6 +200,15 @@ impl Socket {
         match self {
             Socket::Tcp(stream) => stream.peer_addr().ok().map(Address::Inet),
             Socket::Unix(stream) => stream.peer_addr().ok().map(|a| unix_address(&a)),
+            _ => None,
+        }
+    }
+
+    /// Who the peer is, on a Unix-domain socket.
+    #[cfg(feature = "unix-credentials")]
+    pub(super) fn peer_credentials(&self) -> Option<Credentials> {
+        match self {
+            Socket::Unix(stream) => peer_credentials(stream.as_fd()),
             _ => None,
         }
     }

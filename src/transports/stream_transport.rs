@@ -62,6 +62,8 @@ struct Info {
     sock_name: Option<Address>,
     peer_name: Option<Address>,
     fd: Option<RawFd>,
+    #[cfg(feature = "unix-credentials")]
+    peer_credentials: Option<contract::Credentials>,
 }
 
 /// What a transport is made of.
@@ -104,6 +106,8 @@ impl StreamTransport {
             sock_name: socket.sock_name(),
             peer_name: peer_name.or_else(|| socket.peer_name()),
             fd: socket.fd(),
+            #[cfg(feature = "unix-credentials")]
+            peer_credentials: socket.peer_credentials(),
         };
         let ways = socket.ways();
         let connection = match ways {
@@ -620,6 +624,8 @@ impl Transport for StreamTransport {
                 let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
                 fd.map(PipeInfo::new)
             });
+        #[cfg(feature = "unix-credentials")]
+        request.answer::<contract::PeerCredentials>(|| self.info.peer_credentials);
     }
 
     fn is_closing(&self) -> bool {
