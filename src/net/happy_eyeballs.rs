@@ -7,12 +7,12 @@
 //! ```text
 //!   interleave   6a 6b 6c 4a 4b  ──►  6a 4a 6b 4b 6c     the families take turns
 //!
-//!   race         0 ────────────────────────────►✗ cancelled: its socket is closed
-//!   (delay d)    │    1 ──►✗ fails
-//!                │    │     2 ──────────────────►✓ connected: the winner
-//!                │    │     │       3 ──────────►✗ connected in the same turn: closed
-//!                ├──d─┤     ├───d───┤
-//!                     └ or the failure of the last one that began
+//!   race         0 ──────────────────────────────────►✗ dropped: its socket is closed
+//!                ├──── delay ────┤
+//!                                1 ──►✗ fails: the next one begins at once
+//!                                     2 ─────────────►✓ connected: the winner
+//!                                     ├─── delay ───┤
+//!                                                   3►✗ connected in the same turn: closed
 //! ```
 //!
 //! Always true:
