@@ -1,16 +1,17 @@
 //! Name resolution: what needs no resolver, the system's, and one of the program's own.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Barrier};
 use std::thread;
+use std::time::Duration;
 
 use millstream::{
-    AddrInfoFlags, EventLoop, Family, HostQuery, LoopError, NameInfoFlags, Resolver, Resolving,
-    create_task, get_running_loop, run, yield_now,
+    AddrInfoFlags, Clock, EventLoop, Family, HostQuery, LoopError, NameInfoFlags, Resolver,
+    Resolving, create_task, get_running_loop, run, sleep, start_server, timeout, yield_now,
 };
 
 use loop_support::OnDrop;
@@ -308,6 +309,61 @@ fn a_resolver_that_is_replaced_answers_what_it_was_asked() -> io::Result<()> {
         assert_eq!(asking.await??, answer);
         io::Result::Ok(())
     })
+}
+
+/// Takes a second of simulated time for each name, and counts those who wait.
+struct Slow {
+    waiting: Rc<Cell<usize>>,
+}
+
+impl Resolver for Slow {
+    fn getaddrinfo<'a>(&'a self, query: &'a HostQuery) -> Resolving<'a> {
+        self.waiting.set(self.waiting.get() + 1);
+        let waiting = self.waiting.clone();
+        let done = OnDrop::new(move || waiting.set(waiting.get() - 1));
+        Box::pin(async move {
+            let _done = done;
+            sleep(Duration::from_secs(1)).await;
+            match query.host.as_str() {
+                "broken" => Err(io::Error::other("the mill is broken")),
+                "nowhere" => Ok(Vec::new()),
+                _ => Ok(addresses(&["127.0.0.1:0"])),
+            }
+        })
+    }
+}
+
+#[test]
+fn several_hosts_are_resolved_at_once_and_given_up_at_once() -> io::Result<()> {
+    let event_loop = EventLoop::with_clock(Clock::simulated())?;
+    let waiting = Rc::new(Cell::new(0));
+    event_loop.set_resolver(Slow {
+        waiting: waiting.clone(),
+    });
+    let left = waiting.clone();
+    event_loop.run_until_complete(async move {
+        let handler = async |_reader, _writer| {};
+        let server = start_server(handler, ["a", "b", "c"], 0).await?;
+        assert_eq!(get_running_loop()?.time(), Duration::from_secs(1));
+        assert_eq!(server.sockets().len(), 1, "all of them have one address");
+
+        for host in ["broken", "nowhere"] {
+            let error = error_of(start_server(handler, ["a", host], 0).await);
+            let expected = match host {
+                "broken" => "cannot resolve host \"broken\": the mill is broken",
+                _ => "getaddrinfo(\"nowhere\") returned empty list",
+            };
+            assert_eq!(error.to_string(), expected);
+        }
+
+        let starting = start_server(handler, ["a", "b", "c"], 0);
+        let starting = timeout(Duration::from_millis(500), starting).await;
+        assert!(starting.is_err());
+        assert_eq!(left.get(), 0, "nobody waits");
+        io::Result::Ok(())
+    })??;
+    assert_eq!(waiting.get(), 0);
+    Ok(())
 }
 
 // ── the threads behind the system's ─────────────────────────────────────────────

@@ -1,7 +1,10 @@
 //! The host: a name or an address, before it is resolved.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::task::Poll;
 
 use crate::event_loop::{LoopHandle, Wanted};
 
@@ -121,24 +124,48 @@ async fn resolve(
 
 /// Resolves all of them at once; the answers keep the order of the names. Each name must
 /// have an address.
+///
+/// They are polled in place: a task would go on when nobody waits any more.
 async fn resolve_all(
     handle: &LoopHandle,
     names: &[String],
     port: u16,
     wanted: Wanted,
 ) -> io::Result<Vec<SocketAddr>> {
-    let resolving: Vec<_> = names
+    let look_up = async |name| some(name, resolve(handle, name, port, wanted).await?);
+    let mut lookups: Vec<_> = names
         .iter()
-        .map(|name| {
-            let (of, name) = (handle.clone(), name.clone());
-            handle.create_task(async move { some(&name, resolve(&of, &name, port, wanted).await?) })
-        })
+        .map(|name| Lookup::Runs(Box::pin(look_up(name))))
         .collect();
-    let mut addresses = Vec::new();
-    for resolved in resolving {
-        addresses.extend(resolved.await??);
-    }
-    Ok(addresses)
+    poll_fn(|cx| {
+        let mut all_done = true;
+        for lookup in &mut lookups {
+            let Lookup::Runs(running) = lookup else {
+                continue;
+            };
+            match running.as_mut().poll(cx)? {
+                Poll::Ready(addresses) => *lookup = Lookup::Done(addresses),
+                Poll::Pending => all_done = false,
+            }
+        }
+        if all_done {
+            Poll::Ready(io::Result::Ok(()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await?;
+    let found = lookups.into_iter().flat_map(|lookup| match lookup {
+        Lookup::Runs(_) => unreachable!("all are done"),
+        Lookup::Done(addresses) => addresses,
+    });
+    Ok(found.collect())
+}
+
+/// One name of several that are resolved at once.
+enum Lookup<F> {
+    Runs(Pin<Box<F>>),
+    Done(Vec<SocketAddr>),
 }
 
 /// No addresses are an error.
