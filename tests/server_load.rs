@@ -97,6 +97,7 @@ fn srv_16_a_server_without_descriptors_rests_and_recovers(size: Size) -> io::Res
     if queue.trim().parse().is_ok_and(|most: usize| most < CLIENTS) {
         return Ok(format!("left out: net.core.somaxconn is below {CLIENTS}"));
     }
+    let launched = Instant::now();
     let program = Program::start(
         Command::new("sh")
             .args(["-c", r#"ulimit -n "$1" && exec "$0" "$2""#])
@@ -121,28 +122,30 @@ fn srv_16_a_server_without_descriptors_rests_and_recovers(size: Size) -> io::Res
     let share = used.as_secs_f64() / elapsed.as_secs_f64();
     assert!(share < 0.05, "{used:?} of processor time in {elapsed:?}");
 
-    // The first is among those that were accepted: it is served meanwhile.
-    assert_eq!(clients[0].asks("timers")?, "1", "one retry at a time");
+    // The first is among those that were accepted: it is served meanwhile. Between two
+    // retries there is none for a moment.
+    let timers = clients[0].asks("timers")?;
+    assert!(["0", "1"].contains(&&*timers), "{timers} retries at a time");
 
     let leaving = Instant::now();
     for client in &mut clients {
         assert_eq!(client.asks("bye")?, "good-bye");
     }
     let all_served = leaving.elapsed();
-    let running = began.elapsed();
+    let running = launched.elapsed();
     let ended = program.ends()?;
     assert!(ended.status.success(), "{ended:?}");
     assert_eq!(
         ended.lines.last().map(String::as_str),
         Some("0 connections")
     );
-    // Each comes a second after the one before, at the earliest; the first came before.
-    let reports = ended.lines.iter().filter(|line| *line == REPORT).count();
-    let most = running.as_secs() as usize + 1;
+    // Each comes a second after the one before, at the earliest.
+    let reports = 1 + ended.lines.iter().filter(|line| *line == REPORT).count();
+    let most = 1 + running.as_secs() as usize;
     assert!(reports <= most, "{reports} reports in {running:?}");
     Ok(format!(
         "{:.1} % of a processor while it waited; all {CLIENTS} served in {:.1} s; \
-         {reports} more reports in {:.1} s",
+         {reports} reports in {:.1} s",
         share * 100.0,
         all_served.as_secs_f64(),
         running.as_secs_f64(),
