@@ -43,6 +43,9 @@ pub(super) struct Listener {
     server: Weak<ServerCore>,
     socket: RefCell<ListeningSocket>,
     address: Address,
+    /// Invariant: names it in the reactor's table while it is open, whoever watches it, so
+    /// that a loop that closes finds it (R1).
+    id: Cell<SourceId>,
     watch: RefCell<Watch>,
     file: Cell<Option<SocketFile>>,
 }
@@ -50,7 +53,7 @@ pub(super) struct Listener {
 /// Who looks after a listener.
 enum Watch {
     /// The reactor, which tells when somebody comes.
-    Reactor(SourceId),
+    Reactor,
     /// Nobody, since the server wants no connection now: those who come wait in the
     /// kernel's queue, and cost nothing.
     Nobody,
@@ -100,11 +103,14 @@ impl Listener {
             server: Rc::downgrade(server),
             socket: RefCell::new(socket),
             address: bound.address,
+            id: Cell::new(SourceId::NONE),
             watch: RefCell::new(Watch::Nobody),
             file: Cell::new(bound.file),
         });
         if server.accepts() {
             listener.begin_watching(server)?;
+        } else {
+            listener.rest(server, Watch::Nobody);
         }
         Ok(listener)
     }
@@ -120,16 +126,16 @@ impl Listener {
             return;
         };
         let (is_watched, rests) = match *self.watch.borrow() {
-            Watch::Reactor(_) => (true, false),
+            Watch::Reactor => (true, false),
             Watch::Nobody => (false, true),
             Watch::Timer(_) => (false, false),
         };
         if is_watched && !server.accepts() {
-            self.end_watching(&server, Watch::Nobody);
+            self.rest(&server, Watch::Nobody);
         } else if rests && server.accepts() {
             if let Err(error) = self.begin_watching(&server) {
-                self.report(&server, "a listening socket can't be watched", &error);
                 self.retry_later(&server);
+                self.report(&server, "a listening socket can't be watched", &error);
             }
         }
     }
@@ -137,7 +143,7 @@ impl Listener {
     /// Stops listening, and closes the socket.
     pub(super) fn close(&self) {
         if let Some(server) = self.server.upgrade() {
-            self.end_watching(&server, Watch::Nobody);
+            self.leave_table(&server);
         }
         self.let_go();
     }
@@ -150,35 +156,46 @@ impl Listener {
 
     /// Those who came meanwhile are told at once, on each of the back ends.
     fn begin_watching(self: &Rc<Self>, server: &ServerCore) -> io::Result<()> {
+        self.leave_table(server);
         let mut socket = self.socket.borrow_mut();
         let Some((fd, source)) = socket.as_source() else {
             return Ok(());
         };
         let reactor = &server.handle.core().reactor;
         let id = reactor.register(self.clone(), source, fd, Interest::READABLE, true)?;
-        self.watch.replace(Watch::Reactor(id));
+        self.id.set(id);
+        self.watch.replace(Watch::Reactor);
         Ok(())
     }
 
-    fn end_watching(&self, server: &ServerCore, next: Watch) {
-        match self.watch.replace(next) {
-            Watch::Reactor(id) => {
-                let mut socket = self.socket.borrow_mut();
-                let source = socket.as_source().map(|(_, source)| source);
-                let owner = server.handle.core().reactor.deregister(id, source);
-                drop(socket);
-                drop(owner);
-            }
-            Watch::Timer(retry) => retry.cancel(),
-            Watch::Nobody => {}
+    /// Has the poller forget it. The table knows it still, if it is open.
+    fn rest(self: &Rc<Self>, server: &ServerCore, watch: Watch) {
+        self.leave_table(server);
+        if !matches!(*self.socket.borrow(), ListeningSocket::Closed) {
+            let reactor = &server.handle.core().reactor;
+            self.id.set(reactor.register_unpolled(self.clone()));
+            self.watch.replace(watch);
         }
     }
 
-    fn watched_as(&self) -> Option<SourceId> {
-        match *self.watch.borrow() {
-            Watch::Reactor(id) => Some(id),
-            Watch::Nobody | Watch::Timer(_) => None,
+    fn leave_table(&self, server: &ServerCore) {
+        let watch = self.watch.replace(Watch::Nobody);
+        if let Watch::Timer(retry) = &watch {
+            retry.cancel();
         }
+        let mut socket = self.socket.borrow_mut();
+        let polled = match watch {
+            Watch::Reactor => socket.as_source().map(|(_, source)| source),
+            Watch::Nobody | Watch::Timer(_) => None,
+        };
+        let reactor = &server.handle.core().reactor;
+        let owner = reactor.deregister(self.id.replace(SourceId::NONE), polled);
+        drop(socket);
+        drop(owner);
+    }
+
+    fn is_watched(&self) -> bool {
+        matches!(*self.watch.borrow(), Watch::Reactor)
     }
 
     /// R9: accepts a bounded number of connections; the next turn accepts the others.
@@ -192,7 +209,7 @@ impl Listener {
             let error = match accepted {
                 Ok((socket, peer)) => {
                     server.connected(socket, peer);
-                    if self.watched_as().is_none() {
+                    if !self.is_watched() {
                         return; // the server is full, paused or closed now
                     }
                     continue;
@@ -214,16 +231,15 @@ impl Listener {
                         self.retry_later(&server);
                     }
                     self.report(&server, "socket.accept() failed", &error);
-                    if self.watched_as().is_none() {
+                    if !self.is_watched() {
                         return;
                     }
                 }
             }
         }
         // R6: there may be more, and no edge will say so.
-        if let Some(id) = self.watched_as() {
-            server.handle.core().reactor.retain(id, Direction::Read);
-        }
+        let reactor = &server.handle.core().reactor;
+        reactor.retain(self.id.get(), Direction::Read);
     }
 
     /// Out of the poller for a while, for it would not stop telling; and out of the loop
@@ -235,8 +251,7 @@ impl Listener {
             listener.settle();
         });
         // A closed loop takes no timer, and accepts nobody.
-        let next = retry.map_or(Watch::Nobody, Watch::Timer);
-        self.end_watching(server, next);
+        self.rest(server, retry.map_or(Watch::Nobody, Watch::Timer));
     }
 
     fn report(&self, server: &ServerCore, message: &'static str, error: &io::Error) {
@@ -255,6 +270,7 @@ impl EventSource for Listener {
     fn write_ready(self: Rc<Self>) {}
 
     fn hollow(self: Rc<Self>) {
+        self.id.set(SourceId::NONE);
         self.watch.replace(Watch::Nobody);
         self.let_go();
     }
