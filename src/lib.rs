@@ -90,6 +90,8 @@ pub use time::{Sleep, Timeout, sleep, timeout, timeout_at, wait_for};
 pub use transports::memory_transport_pair;
 
 #[cfg(feature = "tls")]
+pub use net::{ClientTls, HandshakeFailure};
+#[cfg(feature = "tls")]
 pub use rustls;
 #[cfg(feature = "tls")]
 pub use tls::{

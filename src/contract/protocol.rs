@@ -102,6 +102,15 @@ pub trait Protocol: 'static {
         let _ = (transport, buffer);
     }
 
+    /// Returns the transport that this protocol carries on the one it is told of, as TLS
+    /// does: who wants to close the connection closes that. None, as a rule.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    fn transport_above(&self) -> Option<Rc<dyn Transport>> {
+        None
+    }
+
     /// Names the protocol in reports: by its type, unless overridden.
     ///
     /// # asyncio
@@ -147,6 +156,10 @@ impl<P: Protocol + ?Sized> Protocol for Box<P> {
 
     fn buffer_unused(&mut self, transport: &Rc<dyn Transport>, buffer: Vec<u8>) {
         (**self).buffer_unused(transport, buffer);
+    }
+
+    fn transport_above(&self) -> Option<Rc<dyn Transport>> {
+        (**self).transport_above()
     }
 
     fn name(&self) -> &'static str {

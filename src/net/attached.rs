@@ -17,7 +17,6 @@ use std::rc::{Rc, Weak};
 
 use slab::Slab;
 
-use crate::contract::Transport;
 use crate::executor::TaskId;
 use crate::transports::StreamTransport;
 
@@ -112,10 +111,10 @@ impl Attached {
     }
 
     /// Returns the transports of all connections that are open.
-    pub(super) fn transports(&self) -> Vec<Rc<dyn Transport>> {
+    pub(super) fn transports(&self) -> Vec<Rc<StreamTransport>> {
         let entries = self.entries.borrow();
         let transports = entries.iter().filter_map(|(_, e)| e.transport.upgrade());
-        transports.map(|t| t as Rc<dyn Transport>).collect()
+        transports.collect()
     }
 
     /// Returns the tasks of all handlers that run.

@@ -35,6 +35,8 @@ mod attached; // who came to it, and is not gone yet
 mod shutdown; // how it stops without dropping a reply
 mod pipes; //   one end of a pipe
 mod standard_streams; // standard input, output and error
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls; //     encrypting them, with the feature
 mod explained; // errors that say what was attempted
 
 pub use client::{
@@ -51,3 +53,5 @@ pub use server::Server;
 pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};
 pub use shutdown::{Shutdown, Stopped};
 pub use standard_streams::{open_stderr, open_stdin, open_stdout};
+#[cfg(feature = "tls")]
+pub use tls::{ClientTls, HandshakeFailure};

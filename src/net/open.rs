@@ -22,10 +22,11 @@ use crate::event_loop::{AddrInfoFlags, Family, LoopHandle, Wanted, running_loop}
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
 use crate::transports::Socket;
 
-use super::connect::{Attempts, StreamKind, adopt_stream, make_transport};
+use super::connect::{Attempts, StreamKind, adopt_stream};
 use super::connect_errors::Shown;
 use super::happy_eyeballs::{RECOMMENDED_DELAY, interleave};
 use super::host::Host;
+use super::tls::ClientOptions;
 use super::unix::connect_unix;
 
 /// A connection to be opened: set what is to be set, then await it.
@@ -58,6 +59,7 @@ pub struct Connect<To, As> {
     handle: LoopHandle,
     to: To,
     made: As,
+    pub(super) tls: ClientOptions,
 }
 
 /// Connects to a host and a port.
@@ -108,6 +110,11 @@ impl ToHost {
             interleave: None,
             shown: Shown::AsOne,
         }
+    }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn host(&self) -> &Host {
+        &self.host
     }
 }
 
@@ -283,6 +290,11 @@ impl ToSock {
             wanted,
         }
     }
+
+    #[cfg(feature = "tls")]
+    pub(super) fn must_be_unix(&self) -> bool {
+        self.wanted == Some(StreamKind::Unix)
+    }
 }
 
 impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
@@ -292,6 +304,7 @@ impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
             handle: running_loop(),
             to,
             made: AsStreams { limit: None },
+            tls: ClientOptions::default(),
         }
     }
 
@@ -310,9 +323,13 @@ impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
             Some(limit) => StreamReader::with_limit(limit)?,
             None => StreamReader::new(),
         };
-        let socket = self.to.into().connect(&self.handle).await?;
+        let to = self.to.into();
+        let security = self.tls.check(&to)?;
+        let socket = to.connect(&self.handle).await?;
         let protocol = Box::new(StreamReaderProtocol::new(&reader));
-        let transport = make_transport(&self.handle, socket, protocol).await?;
+        let transport = security
+            .make_transport(&self.handle, socket, protocol)
+            .await?;
         let writer = StreamWriter::new(transport, &reader);
         Ok((reader, writer))
     }
@@ -330,13 +347,18 @@ impl<To: Into<Destination> + 'static> Connect<To, AsProtocol> {
             made: AsProtocol {
                 factory: Box::new(move || Box::new(factory())),
             },
+            tls: ClientOptions::default(),
         }
     }
 
     async fn create(self) -> io::Result<Rc<dyn Transport>> {
-        let socket = self.to.into().connect(&self.handle).await?;
+        let to = self.to.into();
+        let security = self.tls.check(&to)?;
+        let socket = to.connect(&self.handle).await?;
         let protocol = (self.made.factory)();
-        make_transport(&self.handle, socket, protocol).await
+        security
+            .make_transport(&self.handle, socket, protocol)
+            .await
     }
 }
 

@@ -23,6 +23,7 @@ use super::host::Host;
 use super::options::SocketOptions;
 use super::server::Server;
 use super::server_core::{ProtocolFactory, ServerCore, ServerSettings};
+use super::tls::ServerOptions;
 use super::unix::{AtClose, FileSettings};
 
 /// How many connections may wait to be accepted, unless set.
@@ -43,6 +44,7 @@ pub struct Serve<On, With> {
     on: On,
     with: With,
     settings: Settings,
+    pub(super) tls: ServerOptions,
 }
 
 /// What may be set of any server.
@@ -333,6 +335,7 @@ impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
                 limit: None,
             },
             settings: Settings::default(),
+            tls: ServerOptions::default(),
         }
     }
 
@@ -365,7 +368,14 @@ impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
     async fn start(self) -> io::Result<Server> {
         // Before any I/O: a limit of zero is refused here.
         let factory = self.with.factory()?;
-        start(&self.handle, self.on.into(), self.settings, factory).await
+        start(
+            &self.handle,
+            self.on.into(),
+            self.settings,
+            self.tls,
+            factory,
+        )
+        .await
     }
 }
 
@@ -403,6 +413,7 @@ impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
                 factory: Box::new(move |_server, _key| Box::new(factory())),
             },
             settings: Settings::default(),
+            tls: ServerOptions::default(),
         }
     }
 
@@ -411,6 +422,7 @@ impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
             &self.handle,
             self.on.into(),
             self.settings,
+            self.tls,
             self.with.factory,
         )
         .await
@@ -439,10 +451,12 @@ async fn start(
     handle: &LoopHandle,
     place: Place,
     settings: Settings,
+    tls: ServerOptions,
     factory: ProtocolFactory,
 ) -> io::Result<Server> {
+    let security = tls.check()?;
     let bound = place.bind(handle, &settings.socket_options).await?;
-    let core = ServerCore::new(handle, bound, &settings.of_server, factory);
+    let core = ServerCore::new(handle, bound, &settings.of_server, security, factory);
     let server = Server::new(core);
     if settings.start_serving {
         server.start_serving().await?;

@@ -17,7 +17,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use crate::contract::{Address, Protocol};
+use crate::contract::{Address, Protocol, Transport};
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::event_loop::LoopHandle;
 use crate::executor::TaskId;
@@ -28,6 +28,7 @@ use super::attached::{Attached, Key};
 use super::bind::BoundSocket;
 use super::listen::Listener;
 use super::options::SocketOptions;
+use super::tls::ServerSecurity;
 
 /// Makes the protocol of one connection, which the server knows by the key.
 pub(super) type ProtocolFactory = Box<dyn FnMut(&Rc<ServerCore>, Key) -> Box<dyn Protocol>>;
@@ -48,6 +49,7 @@ pub(super) struct ServerCore {
     stage: RefCell<Stage>,
     backlog: i32,
     cancel_on_disconnect: bool,
+    security: ServerSecurity,
     /// Connections from which on no more are accepted.
     max_connections: Cell<usize>,
     /// Somebody wants no more connections for now.
@@ -79,6 +81,7 @@ impl ServerCore {
         handle: &LoopHandle,
         bound: Vec<BoundSocket>,
         settings: &ServerSettings,
+        security: ServerSecurity,
         factory: ProtocolFactory,
     ) -> Rc<ServerCore> {
         Rc::new(ServerCore {
@@ -87,6 +90,7 @@ impl ServerCore {
             stage: RefCell::new(Stage::Bound(bound)),
             backlog: settings.backlog,
             cancel_on_disconnect: settings.cancel_on_disconnect,
+            security,
             max_connections: Cell::new(settings.max_connections.unwrap_or(usize::MAX)),
             is_paused: Cell::new(false),
             factory: Cell::new(Some(factory)),
@@ -217,16 +221,23 @@ impl ServerCore {
     ) -> Result<(), String> {
         self.set_options(&socket)?;
         let protocol = self.make_protocol(key)?;
-        let server = self.clone();
+        let (protocol, above) = self
+            .security
+            .put_below(&self.handle, protocol, peer_name.as_ref())
+            .map_err(|error| error.to_string())?;
+        let (server, ended) = (self.clone(), above.share());
         let opening = Opening {
             socket,
             protocol,
             peer_name,
             on_made: None,
-            on_detached: Some(Box::new(move |ending| server.detached(key, ending))),
+            on_detached: Some(Box::new(move |ending| {
+                server.detached(key, ended.ending(ending));
+            })),
         };
         let transport =
             StreamTransport::open(&self.handle, opening).map_err(|error| error.to_string())?;
+        above.set_raw(&transport);
         self.attached.opened(key, &transport);
         Ok(())
     }
@@ -283,7 +294,7 @@ impl ServerCore {
 
     pub(super) fn close_clients(&self) {
         for transport in self.attached.transports() {
-            transport.close();
+            transport.close_from_above();
         }
     }
 

@@ -45,3 +45,7 @@ pub use context::{
 pub use error::TlsError;
 pub use info::{AlpnProtocol, Cipher, CipherInfo, PeerCertificates, ServerName, TlsVersion};
 pub use start::{StartTls, TlsContext};
+
+pub(crate) use settings::TlsTimeouts;
+pub(crate) use start::{ClientHandshake, client_handshake};
+pub(crate) use transport::TlsTransport;

@@ -49,6 +49,10 @@ impl Protocol for TlsProtocol {
         self.above.reconcile();
     }
 
+    fn transport_above(&self) -> Option<Rc<dyn Transport>> {
+        self.above.me()
+    }
+
     fn name(&self) -> &'static str {
         self.above.protocol.name().unwrap_or("TlsProtocol")
     }

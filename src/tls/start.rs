@@ -20,6 +20,7 @@ use crate::task::{Future as LoopFuture, create_future};
 use super::context::{TlsClientContext, TlsServerContext};
 use super::engine::Engine;
 use super::info::TlsVersion;
+use super::protocol::TlsProtocol;
 use super::settings::{TlsSettings, TlsTimeouts};
 use super::state::App;
 use super::transport::{TlsOpening, TlsTransport};
@@ -273,10 +274,51 @@ impl fmt::Debug for StartTls {
     }
 }
 
+/// A client's handshake that can begin as soon as there is a connection: what was set is
+/// in order.
+pub(crate) struct ClientHandshake {
+    engine: Engine,
+    settings: TlsSettings,
+}
+
+/// Looks at what was set for a connection to a server of this name, before any I/O.
+pub(crate) fn client_handshake(
+    context: &TlsClientContext,
+    server_hostname: &str,
+    timeouts: TlsTimeouts,
+) -> io::Result<ClientHandshake> {
+    Ok(ClientHandshake {
+        engine: context.engine(server_hostname)?,
+        settings: context.settings(timeouts),
+    })
+}
+
+impl ClientHandshake {
+    /// Makes the two ends: what the raw transport is to have for a protocol, and what is
+    /// to be waited for.
+    pub(crate) fn begin(
+        self,
+        handle: &LoopHandle,
+        protocol: Box<dyn Protocol>,
+    ) -> (TlsProtocol, Handshake) {
+        let (promise, over) = create_future();
+        let opening = TlsOpening {
+            engine: self.engine,
+            settings: self.settings,
+            protocol,
+            app: App::Unmet,
+            undecrypted: Vec::new(),
+            on_handshake: Some(Box::new(move |outcome| promise.set_result(outcome))),
+        };
+        let (transport, below) = TlsTransport::open(handle, opening);
+        (below, Handshake { transport, over })
+    }
+}
+
 /// A handshake that was begun.
 pub(crate) struct Handshake {
     pub(crate) transport: Rc<TlsTransport>,
-    pub(crate) over: LoopFuture<Result<(), ConnError>>,
+    over: LoopFuture<Result<(), ConnError>>,
 }
 
 impl Handshake {

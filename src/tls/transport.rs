@@ -80,6 +80,8 @@ pub(crate) struct TlsTransport {
     on_handshake: Cell<Option<OnHandshake>>,
     /// What the connection is to be lost with, whatever the raw one is.
     fate: RefCell<Option<ConnError>>,
+    /// What `connection_lost` told was an error.
+    lost_by_error: Cell<bool>,
     flush_waiters: WakerSet,
     pub(super) settings: TlsSettings,
     info: OnceCell<Box<TlsInfo>>,
@@ -126,6 +128,7 @@ impl TlsTransport {
             timer: Cell::new(None),
             on_handshake: Cell::new(opening.on_handshake),
             fate: RefCell::new(None),
+            lost_by_error: Cell::new(false),
             flush_waiters: WakerSet::default(),
             settings: opening.settings,
             info: OnceCell::new(),
@@ -487,6 +490,7 @@ impl TlsTransport {
             self.has_sent_all() && self.settings.ending.shutdown_mode != ShutdownMode::Strict;
         // D21: a peer that leaves when all was said takes nothing away.
         let error = self.fate.take().or(error.filter(|_| !clean));
+        self.lost_by_error.set(error.is_some());
         self.cancel_timer();
         self.state.borrow_mut().unwrap();
         drop(self.engine.take());
@@ -507,6 +511,10 @@ impl TlsTransport {
             _ => error.unwrap_or_else(handshake_aborted),
         }));
         self.flush_waiters.wake_all();
+    }
+
+    pub(crate) fn was_lost_by_error(&self) -> bool {
+        self.lost_by_error.get()
     }
 
     /// R1: hollow from now on. The raw transport calls no more, or is being dropped.

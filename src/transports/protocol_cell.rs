@@ -142,6 +142,11 @@ impl ProtocolCell {
         }
     }
 
+    /// Says whether a call is in progress.
+    pub(crate) fn is_called(&self) -> bool {
+        self.calling.get()
+    }
+
     /// Says whether the protocol was told last what is true now.
     #[inline]
     pub(crate) fn knows(&self, paused: bool) -> bool {

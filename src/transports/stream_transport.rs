@@ -818,6 +818,20 @@ impl StreamTransport {
         self.info.fd.filter(|_| self.ways == ways)
     }
 
+    /// Closes as whoever uses the connection would: what is above, if there is something.
+    pub(crate) fn close_from_above(self: &Rc<Self>) {
+        if self.protocol.is_called() {
+            // By a callback of what is above, perhaps: it can be asked when that is over.
+            let me = self.clone();
+            return self.handle.soon(move || me.close_from_above());
+        }
+        let above = self.call_last("transport_above", |p| p.transport_above());
+        match above {
+            Ok(Some(Some(above))) => above.close(),
+            _ => self.close(),
+        }
+    }
+
     fn after_replacing(&self) {
         if self.left_to_reader.take() {
             // The new one did not ask for that.

@@ -2,12 +2,17 @@
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::rc::Rc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use millstream::rustls::pki_types::pem::PemObject;
+use millstream::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use millstream::{
     LoopHandle, Protocol, TlsClientContext, TlsServerContext, Transport, memory_transport_pair,
+    rustls,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -136,4 +141,137 @@ pub(crate) fn memory_pair(
 ) -> io::Result<Pair> {
     let raw = memory_transport_pair(handle, Nobody, Nobody, capacity);
     encrypt(handle, raw, one, other)
+}
+
+/// A peer that drives rustls by hand on a blocking socket, in a thread of its own.
+pub(crate) struct Peer {
+    pub(crate) tls: rustls::Connection,
+    pub(crate) socket: TcpStream,
+}
+
+impl Peer {
+    /// Connects as a client.
+    pub(crate) fn connect(port: u16) -> io::Result<Peer> {
+        Peer::connect_with(port, &[&rustls::version::TLS13, &rustls::version::TLS12])
+    }
+
+    pub(crate) fn connect_with(
+        port: u16,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> io::Result<Peer> {
+        let socket = TcpStream::connect(("127.0.0.1", port))?;
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(authority().pem.as_bytes()) {
+            let certificate = certificate.expect("we have made it");
+            roots.add(certificate).map_err(io::Error::other)?;
+        }
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .map_err(io::Error::other)?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = NAME.try_into().map_err(io::Error::other)?;
+        let tls = rustls::ClientConnection::new(Arc::new(config), name);
+        Peer::on(tls.map_err(io::Error::other)?.into(), socket)
+    }
+
+    /// Accepts as a server.
+    pub(crate) fn accept(listener: &TcpListener) -> io::Result<Peer> {
+        let (socket, _) = listener.accept()?;
+        Peer::serve(socket)
+    }
+
+    pub(crate) fn serve(socket: TcpStream) -> io::Result<Peer> {
+        let Identity { chain, key } = identity();
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain.as_bytes()).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(io::Error::other)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?
+            .with_no_client_auth()
+            .with_single_cert(chain.map_err(io::Error::other)?, key)
+            .map_err(io::Error::other)?;
+        let tls = rustls::ServerConnection::new(Arc::new(config));
+        Peer::on(tls.map_err(io::Error::other)?.into(), socket)
+    }
+
+    fn on(tls: rustls::Connection, socket: TcpStream) -> io::Result<Peer> {
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.set_nodelay(true)?;
+        Ok(Peer { tls, socket })
+    }
+
+    pub(crate) fn handshake(&mut self) -> io::Result<()> {
+        while self.tls.is_handshaking() {
+            self.tls.complete_io(&mut self.socket)?;
+        }
+        self.flush()
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.socket)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sends(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(bytes)?;
+        self.flush()
+    }
+
+    /// The records of what would be sent.
+    pub(crate) fn records(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        self.tls.writer().write_all(bytes)?;
+        let mut records = Vec::new();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut records)?;
+        }
+        Ok(records)
+    }
+
+    /// Receives until this many bytes have come.
+    pub(crate) fn expects(&mut self, n: usize) -> io::Result<Vec<u8>> {
+        let mut got = vec![0; n];
+        let mut filled = 0;
+        while filled < n {
+            match self.tls.reader().read(&mut got[filled..]) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receives()?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(got)
+    }
+
+    fn receives(&mut self) -> io::Result<()> {
+        self.tls.read_tls(&mut self.socket)?;
+        self.tls.process_new_packets().map_err(io::Error::other)?;
+        Ok(())
+    }
+
+    /// Receives to the end, and says whether that was a `close_notify`.
+    pub(crate) fn expects_end(&mut self) -> io::Result<(Vec<u8>, bool)> {
+        let mut got = Vec::new();
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match self.tls.reader().read(&mut buffer) {
+                Ok(0) => return Ok((got, true)),
+                Ok(read) => got.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.receives()?,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok((got, false));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub(crate) fn closes(&mut self) -> io::Result<()> {
+        self.tls.send_close_notify();
+        self.flush()
+    }
 }

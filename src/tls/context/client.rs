@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -107,6 +107,16 @@ impl TlsClientContext {
     pub fn half_close(mut self, on: bool) -> Self {
         self.ending.half_close = on;
         self
+    }
+
+    /// The context of `tls(true)`, made when it is first asked for.
+    pub(crate) fn system() -> io::Result<TlsClientContext> {
+        static SYSTEM: OnceLock<TlsClientContext> = OnceLock::new();
+        if let Some(context) = SYSTEM.get() {
+            return Ok(context.clone());
+        }
+        let made = TlsClientContext::new()?;
+        Ok(SYSTEM.get_or_init(|| made).clone())
     }
 
     /// Makes the engine of a connection to a server of this name. `""`: any name will do.

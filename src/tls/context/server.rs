@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -10,8 +11,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 
+use crate::contract::Protocol;
+use crate::event_loop::LoopHandle;
+
 use super::super::engine::Engine;
+use super::super::protocol::TlsProtocol;
 use super::super::settings::{Ending, TlsSettings, TlsTimeouts};
+use super::super::state::App;
+use super::super::transport::{OnHandshake, TlsOpening, TlsTransport};
 use super::{Common, ShutdownMode, invalid, pem};
 
 /// Who a server is, and whom it lets in: made once, and shared by its connections.
@@ -123,6 +130,25 @@ impl TlsServerContext {
     pub fn half_close(mut self, on: bool) -> Self {
         self.ending.half_close = on;
         self
+    }
+
+    /// Makes the two ends of a connection that was accepted.
+    pub(crate) fn accept(
+        &self,
+        handle: &LoopHandle,
+        timeouts: TlsTimeouts,
+        protocol: Box<dyn Protocol>,
+        on_handshake: OnHandshake,
+    ) -> io::Result<(Rc<TlsTransport>, TlsProtocol)> {
+        let opening = TlsOpening {
+            engine: self.engine()?,
+            settings: self.settings(timeouts),
+            protocol,
+            app: App::Unmet,
+            undecrypted: Vec::new(),
+            on_handshake: Some(on_handshake),
+        };
+        Ok(TlsTransport::open(handle, opening))
     }
 
     pub(in crate::tls) fn engine(&self) -> io::Result<Engine> {
