@@ -113,4 +113,6 @@ mod book {
     struct Cases;
     #[doc = include_str!("../docs/05-recipes.md")]
     struct Recipes;
+    #[doc = include_str!("../docs/06-serving.md")]
+    struct Serving;
 }

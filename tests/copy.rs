@@ -427,6 +427,25 @@ fn given_up_while_the_writer_is_full_it_leaves_what_comes_to_the_next_read() -> 
 }
 
 #[test]
+fn a_silence_that_is_longer_than_its_readers_limit_ends_both() -> io::Result<()> {
+    in_simulated_time(async {
+        let (mut ours, client) = memory_stream_pair(1000);
+        let (theirs, _upstream) = memory_stream_pair(1000);
+        ours.0.set_read_timeout(Some(Duration::from_secs(60)));
+        let copying = create_task(both_ways(ours, theirs));
+        client.1.write("hello");
+        let (copied, mut ours, _theirs) = copying.await?;
+        let silent = copied.expect_err("nothing came for a minute");
+        assert_eq!(silent.error.kind(), ErrorKind::TimedOut);
+        assert_eq!((silent.a_to_b, silent.b_to_a), (5, 0));
+        assert_eq!(get_running_loop()?.time(), Duration::from_secs(60));
+        client.1.write("late");
+        assert_eq!(ours.0.readexactly(4).await?, b"late");
+        Ok(())
+    })
+}
+
+#[test]
 fn nothing_is_read_for_a_writer_that_is_closing() -> io::Result<()> {
     in_simulated_time(async {
         let ((_reader, writer), (_peer_reader, peer)) = memory_stream_pair(16);

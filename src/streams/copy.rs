@@ -48,7 +48,8 @@ const PIECE: usize = 64 * 1024;
 /// high-water mark at the most.
 ///
 /// # Errors
-/// What the reader's connection was lost with, and what [`drain`](StreamWriter::drain) and
+/// What the reader's connection was lost with; `TimedOut` if it was silent for longer than
+/// its [`read_timeout`](StreamReader::read_timeout), if it has one; and what [`drain`](StreamWriter::drain) and
 /// `flush` tell of the writer's. Nothing is read for a writer that is closing, or that has
 /// ended by `write_eof`.
 ///
@@ -105,8 +106,10 @@ pub async fn copy(reader: &mut StreamReader, writer: &StreamWriter) -> io::Resul
 /// directions have ended. Other than that, nothing is closed; dropping the writers closes
 /// them.
 ///
-/// There is no time limit: a peer that neither sends nor ends keeps it waiting. Set one
-/// with [`timeout`](crate::timeout), or with keep-alive on the sockets.
+/// There is no time limit: a peer that neither sends nor ends keeps it waiting, unless its
+/// reader has a [`set_read_timeout`](StreamReader::set_read_timeout), by which a direction
+/// that is silent for too long ends both, or the whole a [`timeout`](crate::timeout) around
+/// it.
 ///
 /// # Errors
 /// [`CopyError`] as soon as one direction fails, which ends both; it says how many bytes
