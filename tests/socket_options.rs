@@ -7,13 +7,15 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use millstream::{
     Server, SocketOptions, StreamReader, StreamWriter, get_running_loop, open_connection,
-    open_unix_connection, run, start_server, start_server_sock, start_unix_server,
+    open_unix_connection, open_unix_connection_sock, run, start_server, start_server_sock,
+    start_unix_server,
 };
 use socket2::SockRef;
 
@@ -208,6 +210,82 @@ fn a_socket_that_was_bound_elsewhere_has_them_before_it_listens() -> io::Result<
             .socket_options(all_of_them())
             .await?;
         has_all_of_them(&socket)?;
+        server.close();
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+fn a_client_has_them_before_it_connects_and_keeps_them() -> io::Result<()> {
+    run(async {
+        let server = start_server(greet, LOCALHOST, 0).await?;
+        let (kept, stood) = (Kept::default(), Rc::new(Cell::new(true)));
+        let stands = stood.clone();
+        let options = all_of_them().with(move |socket| {
+            let socket = SockRef::from(&socket);
+            let port = socket.local_addr()?.as_socket().map(|from| from.port());
+            stands.set(socket.peer_addr().is_ok() || port != Some(0));
+            Ok(())
+        });
+        let (mut reader, _writer) = open_connection(LOCALHOST, port_of(&server))
+            .local_addr(LOCALHOST, 0)
+            .socket_options(kept.after(options))
+            .await?;
+        assert!(!stood.get(), "the closure came before bind and connect");
+        assert_eq!(reader.read(7).await?, b"welcome");
+        let socket = kept.take_one();
+        has_all_of_them(&socket)?;
+        let peer = SockRef::from(&socket).peer_addr()?.as_socket();
+        assert_eq!(peer.map(|peer| peer.port()), Some(port_of(&server)));
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+fn each_attempt_has_them_and_one_that_is_refused_is_named() -> io::Result<()> {
+    run(async {
+        let server = start_server(greet, LOCALHOST, 0).await?;
+        let kept = Kept::default();
+        let options = SocketOptions::new().send_buffer_size(30_000);
+        drop(
+            open_connection(["127.0.0.2", LOCALHOST], port_of(&server))
+                .socket_options(kept.after(options))
+                .await?,
+        );
+        assert_eq!(kept.take().len(), 2, "the first refused");
+
+        let sources = get_running_loop()?.census().sources;
+        let too_big = SocketOptions::new().send_buffer_size(usize::MAX);
+        let refused = open_connection(LOCALHOST, port_of(&server)).socket_options(too_big);
+        let text = error_of(refused.await);
+        assert!(text.starts_with("cannot set SO_SNDBUF to "), "{text}");
+        assert_eq!(get_running_loop()?.census().sources, sources);
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+fn unix_clients_and_sockets_that_are_taken_over_have_them() -> io::Result<()> {
+    let path = free_path("client");
+    run(async move {
+        let server = start_unix_server(greet, &path).await?;
+        let kept = Kept::default();
+        let options = kept.after(SocketOptions::new().send_buffer_size(30_000));
+        drop(
+            open_unix_connection(&path)
+                .socket_options(options.clone())
+                .await?,
+        );
+        let (ours, _theirs) = UnixStream::pair()?;
+        drop(
+            open_unix_connection_sock(ours)
+                .socket_options(options)
+                .await?,
+        );
+        for socket in kept.take() {
+            let size = SockRef::from(&socket).send_buffer_size()?;
+            assert!([30_000, 60_000].contains(&size));
+        }
         server.close();
         io::Result::Ok(())
     })

@@ -9,7 +9,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -30,12 +30,14 @@ use super::bind::cannot_bind;
 use super::connect_errors::{ConnectErrors, Shown};
 use super::explained::explain;
 use super::happy_eyeballs::race;
+use super::options::SocketOptions;
 
 /// How a host's addresses are tried.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Attempts {
     /// The number of the protocol; zero for TCP.
     pub(super) proto: i32,
+    pub(super) options: SocketOptions,
     /// Addresses of ours to connect from, the first that works of each family.
     pub(super) local: Option<Vec<SocketAddr>>,
     /// How long to wait for one attempt before the next one begins beside it. Without it
@@ -71,6 +73,7 @@ impl Attempts {
         let mut failures = Vec::new();
         let connected = async {
             let socket = self.socket(to)?;
+            self.options.apply(socket.as_fd())?;
             self.bind(&socket, Family::of(&to), &mut failures)?;
             let connected = connect_stream(handle, socket, to).await;
             connected.map_err(|error| explain(error, |e| format!("Connect call failed {to}: {e}")))
@@ -149,8 +152,13 @@ fn new_socket_for(proto: Option<socket2::Protocol>, domain: Domain) -> io::Resul
 }
 
 /// Takes over a socket that somebody else connected.
-pub(super) fn adopt_stream(fd: OwnedFd, wanted: Option<StreamKind>) -> io::Result<Socket> {
+pub(super) fn adopt_stream(
+    fd: OwnedFd,
+    wanted: Option<StreamKind>,
+    options: &SocketOptions,
+) -> io::Result<Socket> {
     let kind = StreamKind::of(&fd, wanted)?;
+    options.apply(fd.as_fd())?;
     SockRef::from(&fd).set_nonblocking(true)?;
     Ok(match kind {
         StreamKind::Tcp => Socket::Tcp(TcpStream::from_std(fd.into())),

@@ -26,6 +26,7 @@ use super::connect::{Attempts, StreamKind, adopt_stream};
 use super::connect_errors::Shown;
 use super::happy_eyeballs::{RECOMMENDED_DELAY, interleave};
 use super::host::Host;
+use super::options::SocketOptions;
 use super::tls::ClientOptions;
 use super::unix::connect_unix;
 
@@ -60,6 +61,7 @@ pub struct Connect<To, As> {
     to: To,
     made: As,
     pub(super) tls: ClientOptions,
+    socket_options: SocketOptions,
 }
 
 /// Connects to a host and a port.
@@ -119,7 +121,7 @@ impl ToHost {
 }
 
 impl ToHost {
-    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
+    async fn connect(self, handle: &LoopHandle, options: SocketOptions) -> io::Result<Socket> {
         let wanted = self.wanted;
         let addresses = self.host.resolve_to_connect(handle, self.port, wanted);
         let addresses = addresses.await?;
@@ -131,6 +133,7 @@ impl ToHost {
         let addresses = interleave(addresses, self.interleave.unwrap_or(takes_turns));
         let attempts = Attempts {
             proto: wanted.proto,
+            options,
             local,
             delay: self.happy_eyeballs_delay,
             shown: self.shown,
@@ -297,6 +300,21 @@ impl ToSock {
     }
 }
 
+impl<To: Into<Destination> + 'static, As> Connect<To, As> {
+    /// Sets options on each socket, before it is bound and connected; on one that is
+    /// connected already, when it is taken over. See [`SocketOptions`].
+    ///
+    /// # Errors
+    /// When awaited, what the system refuses.
+    ///
+    /// # asyncio
+    /// No counterpart.
+    pub fn socket_options(mut self, options: SocketOptions) -> Self {
+        self.socket_options = options;
+        self
+    }
+}
+
 impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
     #[track_caller]
     pub(super) fn streams(to: To) -> Self {
@@ -305,6 +323,7 @@ impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
             to,
             made: AsStreams { limit: None },
             tls: ClientOptions::default(),
+            socket_options: SocketOptions::new(),
         }
     }
 
@@ -325,7 +344,7 @@ impl<To: Into<Destination> + 'static> Connect<To, AsStreams> {
         };
         let to = self.to.into();
         let security = self.tls.check(&to)?;
-        let socket = to.connect(&self.handle).await?;
+        let socket = to.connect(&self.handle, self.socket_options).await?;
         let protocol = Box::new(StreamReaderProtocol::new(&reader));
         let transport = security
             .make_transport(&self.handle, socket, protocol)
@@ -348,13 +367,14 @@ impl<To: Into<Destination> + 'static> Connect<To, AsProtocol> {
                 factory: Box::new(move || Box::new(factory())),
             },
             tls: ClientOptions::default(),
+            socket_options: SocketOptions::new(),
         }
     }
 
     async fn create(self) -> io::Result<Rc<dyn Transport>> {
         let to = self.to.into();
         let security = self.tls.check(&to)?;
-        let socket = to.connect(&self.handle).await?;
+        let socket = to.connect(&self.handle, self.socket_options).await?;
         let protocol = (self.made.factory)();
         security
             .make_transport(&self.handle, socket, protocol)
@@ -385,6 +405,7 @@ impl<To: fmt::Debug, As: fmt::Debug> fmt::Debug for Connect<To, As> {
         f.debug_struct("Connect")
             .field("to", &self.to)
             .field("made", &self.made)
+            .field("socket_options", &self.socket_options)
             .finish_non_exhaustive()
     }
 }
@@ -427,11 +448,11 @@ impl From<ToSock> for Destination {
 
 impl Destination {
     /// Gives a connected socket that is in nobody else's hands.
-    async fn connect(self, handle: &LoopHandle) -> io::Result<Socket> {
+    async fn connect(self, handle: &LoopHandle, options: SocketOptions) -> io::Result<Socket> {
         match self {
-            Destination::Host(to) => to.connect(handle).await,
-            Destination::Path(to) => connect_unix(&to.path).await,
-            Destination::Sock(to) => adopt_stream(to.sock, to.wanted),
+            Destination::Host(to) => to.connect(handle, options).await,
+            Destination::Path(to) => connect_unix(&to.path, &options).await,
+            Destination::Sock(to) => adopt_stream(to.sock, to.wanted, &options),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Socket options: what is set on a socket before it connects, binds or is talked to.
 //!
 //! ```text
-//!   SocketOptions ─┬─ Serve::socket_options ──────────► new socket ─apply─► bind, listen
+//!   SocketOptions ─┬─ Connect::socket_options ────────► new socket ─apply─► bind, connect
+//!                  ├─ Serve::socket_options ──────────► new socket ─apply─► bind, listen
 //!                  └─ Serve::accepted_socket_options ─► accept ─apply─► transport
 //! ```
 //!
@@ -20,12 +21,13 @@ use super::explained::explain;
 
 /// Options for sockets, set in the order in which they were given.
 ///
-/// They go to [`Serve::socket_options`](crate::Serve::socket_options), for the sockets that
-/// listen, and to [`Serve::accepted_socket_options`](crate::Serve::accepted_socket_options);
-/// clones are cheap.
+/// They go to [`Connect::socket_options`](crate::Connect::socket_options), to
+/// [`Serve::socket_options`](crate::Serve::socket_options), for the sockets that listen, and
+/// to [`Serve::accepted_socket_options`](crate::Serve::accepted_socket_options); clones are
+/// cheap.
 ///
-/// What the system refuses, or does not have, fails the start of the server or the one
-/// accepted connection, with an error that names option and value.
+/// What the system refuses, or does not have, fails the connect, the start of the server or
+/// the one accepted connection, with an error that names option and value.
 ///
 /// What is set on a listening TCP socket, its accepted sockets inherit, on Linux and the
 /// BSDs. An accepted Unix-domain socket inherits nothing. `TCP_NODELAY` is always set, once
@@ -35,7 +37,7 @@ use super::explained::explain;
 /// # Examples
 /// ```
 /// use std::{io, time::Duration};
-/// use millstream::{SocketOptions, run, start_server};
+/// use millstream::{SocketOptions, open_connection, run, start_server};
 /// # async fn handle(_: millstream::StreamReader, _: millstream::StreamWriter) {}
 ///
 /// # fn main() -> io::Result<()> {
@@ -46,9 +48,12 @@ use super::explained::explain;
 ///         .keep_alive_interval(Duration::from_secs(5))
 ///         .keep_alive_retries(3);
 ///     let server = start_server(handle, "127.0.0.1", 0)
+///         .socket_options(options.clone())
+///         .await?;
+///     let port = server.sockets()[0].port().expect("it is an internet address");
+///     let (_reader, _writer) = open_connection("127.0.0.1", port)
 ///         .socket_options(options)
 ///         .await?;
-///     server.close();
 ///     io::Result::Ok(())
 /// })
 /// # }

@@ -41,9 +41,10 @@ const LONGEST_RETRY: Duration = Duration::from_millis(100);
 const MODE_BITS: u32 = 0o777;
 
 /// Connects to a Unix-domain socket.
-pub(super) async fn connect_unix(path: &Path) -> io::Result<Socket> {
+pub(super) async fn connect_unix(path: &Path, options: &SocketOptions) -> io::Result<Socket> {
     let (name, address) = parse(path, "no path and sock were specified")?;
     let socket = new_socket(Domain::UNIX)?;
+    options.apply(socket.as_fd())?;
     let mut pause = FIRST_RETRY;
     loop {
         match socket.connect(&address) {
