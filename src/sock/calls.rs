@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, SockRef, Socket};
 
 use crate::address::{Address, unix_address};
+use crate::error::connect_goes_on;
 use crate::event_loop::LoopHandle;
 use crate::reactor::Direction;
 use crate::task::spend_budget;
@@ -253,7 +254,7 @@ impl LoopHandle {
                     sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_RETRY);
                 }
-                Err(error) if goes_on(&error) => break,
+                Err(error) if connect_goes_on(&error) => break,
                 Err(error) => return Err(error),
             }
         }
@@ -298,20 +299,6 @@ fn ensure_nonblocking(sock: &Socket) -> io::Result<()> {
         ),
     ))
 }
-
-/// Says whether a connect that gave this error is still under way.
-fn goes_on(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::Interrupted || error.raw_os_error() == Some(EINPROGRESS)
-}
-
-/// The number of "operation now in progress", for which the standard library has no
-/// stable kind.
-const EINPROGRESS: i32 = match () {
-    () if !cfg!(any(target_os = "linux", target_os = "android")) => 36,
-    () if cfg!(any(target_arch = "mips", target_arch = "mips64")) => 150,
-    () if cfg!(any(target_arch = "sparc", target_arch = "sparc64")) => 36,
-    () => 115,
-};
 
 /// A socket of which datagrams are received with their senders.
 ///
