@@ -18,8 +18,7 @@ use std::io::IoSlice;
 use crate::buffer::{BufferPool, WriteBuffer};
 use crate::contract::{WriteLimitsError, WritePolicy};
 
-/// Bytes above which writing is paused, unless set.
-const HIGH_WATER: usize = 64 * 1024;
+use super::water_marks::WaterMarks;
 
 /// Bytes from which a write leaves at once, together with what is queued (D28).
 ///
@@ -46,11 +45,7 @@ pub(crate) struct ConnectionState {
     ///
     /// Invariant: empty if and only if `sender` is `Nobody`.
     buffer: WriteBuffer,
-    high: usize,
-    low: usize,
-    /// What is true: the buffer grew above `high`, and has not shrunk to `low` since.
-    /// What the protocol was told, its cell knows (R4).
-    writing_paused: bool,
+    marks: WaterMarks,
     policy: WritePolicy,
     dropped_writes: u32,
     misuse: Option<&'static str>,
@@ -147,9 +142,7 @@ impl ConnectionState {
             output: Output::Open,
             sender: Sender::Nobody,
             buffer: WriteBuffer::default(),
-            high: HIGH_WATER,
-            low: HIGH_WATER / 4,
-            writing_paused: false,
+            marks: WaterMarks::new(),
             policy: WritePolicy::default(),
             dropped_writes: 0,
             misuse: None,
@@ -196,7 +189,9 @@ impl ConnectionState {
             let warn = self.dropped_writes >= DROPPED_WRITES_WARNED;
             return Admission::Dropped { warn };
         }
-        let passes_the_mark = self.buffer.len().saturating_add(len) > self.high;
+        let passes_the_mark = self
+            .marks
+            .are_passed_by(self.buffer.len().saturating_add(len));
         let immediate = !in_step || self.policy == WritePolicy::Immediate;
         match self.sender {
             Sender::Writable => Admission::Queue,
@@ -263,9 +258,7 @@ impl ConnectionState {
     #[inline]
     pub(crate) fn sent(&mut self, taken: usize, pool: &BufferPool) {
         self.buffer.advance(taken, pool);
-        if self.buffer.len() <= self.low {
-            self.writing_paused = false;
-        }
+        self.marks.shrank(self.buffer.len());
     }
 
     /// Says what follows a send, once what it left was queued.
@@ -303,15 +296,13 @@ impl ConnectionState {
 
     #[inline]
     fn grew(&mut self) {
-        if self.buffer.len() > self.high {
-            self.writing_paused = true;
-        }
+        self.marks.grew(self.buffer.len());
     }
 
     /// Says whether the protocol is to write no more.
     #[inline]
     pub(crate) fn is_writing_paused(&self) -> bool {
-        self.writing_paused
+        self.marks.is_paused()
     }
 
     #[inline]
@@ -320,7 +311,7 @@ impl ConnectionState {
     }
 
     pub(crate) fn write_limits(&self) -> (usize, usize) {
-        (self.low, self.high)
+        self.marks.limits()
     }
 
     /// Sets the marks. A lower high mark may pause writing; a higher one does not resume
@@ -330,18 +321,7 @@ impl ConnectionState {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), WriteLimitsError> {
-        let high = high.unwrap_or_else(|| match low {
-            Some(low) => low.saturating_mul(4),
-            None => HIGH_WATER,
-        });
-        let low = low.unwrap_or(high / 4);
-        if high < low {
-            return Err(WriteLimitsError { high, low });
-        }
-        self.high = high;
-        self.low = low;
-        self.grew();
-        Ok(())
+        self.marks.set(high, low, self.buffer.len())
     }
 
     pub(crate) fn set_write_policy(&mut self, policy: WritePolicy) {

@@ -21,6 +21,7 @@
 //! asyncio: `_SelectorSocketTransport`, `_UnixReadPipeTransport`, `_UnixWritePipeTransport`.
 
 mod connection_state; // what is true of a connection; does no I/O
+mod water_marks; //      when writing pauses and resumes
 mod protocol_cell; //    the one place that calls a protocol
 mod stream_transport; // brings the two together with a socket
 mod socket; //           what bytes come from and go to

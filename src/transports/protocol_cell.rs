@@ -45,11 +45,36 @@ use crate::error::{ConnError, PanicPayload};
 /// A protocol, and what it was told.
 ///
 /// Two plain cells, for this is passed several times for each message.
-pub(crate) struct ProtocolCell {
-    held: Cell<Option<Box<dyn Protocol>>>,
+pub(crate) struct ProtocolCell<P: ?Sized = dyn Protocol> {
+    held: Cell<Option<Box<P>>>,
     /// A call is in progress, and its protocol not retired since.
     calling: Cell<bool>,
     told: Cell<Told>,
+}
+
+/// What the cell must know of the protocols that it holds: how they are told to pause.
+pub(crate) trait FlowControlled {
+    /// What is handed to each callback.
+    type Transport: ?Sized;
+    fn told_to_pause(&mut self, transport: &Rc<Self::Transport>);
+    fn told_to_resume(&mut self, transport: &Rc<Self::Transport>);
+    fn name_of(&self) -> &'static str;
+}
+
+impl FlowControlled for dyn Protocol {
+    type Transport = dyn Transport;
+
+    fn told_to_pause(&mut self, transport: &Rc<dyn Transport>) {
+        self.pause_writing(transport);
+    }
+
+    fn told_to_resume(&mut self, transport: &Rc<dyn Transport>) {
+        self.resume_writing(transport);
+    }
+
+    fn name_of(&self) -> &'static str {
+        self.name()
+    }
 }
 
 /// What the protocol was told last about writing.
@@ -64,8 +89,8 @@ enum Told {
 /// What a call of a protocol came to: `None` if there was none to call.
 pub(crate) type Called<R> = Result<Option<R>, ConnError>;
 
-impl ProtocolCell {
-    pub(crate) fn new(protocol: Box<dyn Protocol>) -> ProtocolCell {
+impl<P: FlowControlled + ?Sized> ProtocolCell<P> {
+    pub(crate) fn new(protocol: Box<P>) -> ProtocolCell<P> {
         ProtocolCell {
             held: Cell::new(Some(protocol)),
             calling: Cell::new(false),
@@ -89,8 +114,8 @@ impl ProtocolCell {
     pub(crate) fn call<R>(
         &self,
         name: &'static str,
-        discard: impl FnOnce(Box<dyn Protocol>),
-        call: impl FnOnce(&mut dyn Protocol) -> R,
+        discard: impl FnOnce(Box<P>),
+        call: impl FnOnce(&mut P) -> R,
     ) -> Called<R> {
         let Some(mut protocol) = self.take_out() else {
             return Ok(None);
@@ -113,24 +138,24 @@ impl ProtocolCell {
     /// which are not fatal here; `discard` is that of [`call`](ProtocolCell::call).
     pub(crate) fn reconcile(
         &self,
-        transport: &Rc<dyn Transport>,
+        transport: &Rc<P::Transport>,
         paused: impl Fn() -> Option<bool>,
         report: impl Fn(&'static str, ConnError),
-        discard: impl Fn(Box<dyn Protocol>),
+        discard: impl Fn(Box<P>),
     ) {
         while !self.calling.get() {
             let (failed, called) = match (self.told.get(), paused()) {
                 (Told::Write, Some(true)) => {
                     self.told.set(Told::Pause);
                     let called = self.call("pause_writing", &discard, |p| {
-                        p.pause_writing(transport);
+                        p.told_to_pause(transport);
                     });
                     ("protocol.pause_writing() failed", called)
                 }
                 (Told::Pause, Some(false)) => {
                     self.told.set(Told::Write);
                     let called = self.call("resume_writing", &discard, |p| {
-                        p.resume_writing(transport);
+                        p.told_to_resume(transport);
                     });
                     ("protocol.resume_writing() failed", called)
                 }
@@ -161,7 +186,7 @@ impl ProtocolCell {
     pub(crate) fn name(&self) -> Option<&'static str> {
         let mut name = None;
         // Called like any callback: a user may have overridden it.
-        let called = self.call("name", drop, |protocol| name = Some(protocol.name()));
+        let called = self.call("name", drop, |protocol| name = Some(protocol.name_of()));
         called.ok()?;
         name
     }
@@ -170,7 +195,7 @@ impl ProtocolCell {
     ///
     /// The new one has been told nothing: the caller reconciles.
     #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
-    pub(crate) fn set(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
+    pub(crate) fn set(&self, protocol: Box<P>) -> Option<Box<P>> {
         if self.told.get() == Told::Pause {
             self.told.set(Told::Write);
         }
@@ -184,10 +209,7 @@ impl ProtocolCell {
 
     /// Puts another protocol in, and returns the earlier one; or, if that can't be had,
     /// the other one.
-    pub(crate) fn swap(
-        &self,
-        protocol: Box<dyn Protocol>,
-    ) -> Result<Box<dyn Protocol>, Box<dyn Protocol>> {
+    pub(crate) fn swap(&self, protocol: Box<P>) -> Result<Box<P>, Box<P>> {
         let Some(earlier) = self.held.take() else {
             return Err(protocol); // it is being called, or the connection is lost
         };
@@ -205,13 +227,13 @@ impl ProtocolCell {
     /// Takes the protocol out for good. `None` if there is none, or a call is in progress:
     /// then the call drops it.
     #[must_use = "dropping a protocol runs a user's code: drop it where no borrow is alive"]
-    pub(crate) fn retire(&self) -> Option<Box<dyn Protocol>> {
+    pub(crate) fn retire(&self) -> Option<Box<P>> {
         self.calling.set(false);
         self.held.take()
     }
 
     #[inline]
-    fn take_out(&self) -> Option<Box<dyn Protocol>> {
+    fn take_out(&self) -> Option<Box<P>> {
         if self.calling.get() {
             return None;
         }
@@ -222,7 +244,7 @@ impl ProtocolCell {
 
     /// Returns the protocol, if another has taken its place meanwhile or it was retired.
     #[inline]
-    fn put_back(&self, protocol: Box<dyn Protocol>) -> Option<Box<dyn Protocol>> {
+    fn put_back(&self, protocol: Box<P>) -> Option<Box<P>> {
         if !self.calling.replace(false) {
             return Some(protocol);
         }

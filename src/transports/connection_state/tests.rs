@@ -3,6 +3,7 @@
 //! Each test is a ladder: a state, and then what is asked on the left, what is answered
 //! on the right. The constructors are states.
 
+use super::super::water_marks::HIGH_WATER;
 use super::*;
 
 use Admission::{Dropped, Empty, Misused, Queue, QueueForStepEnd, SendNow};

@@ -1,0 +1,84 @@
+//! The water marks: when a protocol is to write no more, and when again.
+//!
+//! ```text
+//!   size > high ──► paused ──► size <= low ──► not paused
+//! ```
+
+use crate::contract::WriteLimitsError;
+
+/// Bytes above which writing is paused, unless set.
+pub(super) const HIGH_WATER: usize = 64 * 1024;
+
+/// The marks, and on which side of them what is queued was last.
+pub(super) struct WaterMarks {
+    /// Invariant: `low <= high`.
+    high: usize,
+    low: usize,
+    /// What is true: the size grew above `high`, and has not shrunk to `low` since.
+    /// What the protocol was told, its cell knows (R4).
+    paused: bool,
+}
+
+impl WaterMarks {
+    pub(super) fn new() -> WaterMarks {
+        WaterMarks {
+            high: HIGH_WATER,
+            low: HIGH_WATER / 4,
+            paused: false,
+        }
+    }
+
+    /// More was queued: `size` bytes are, now.
+    pub(super) fn grew(&mut self, size: usize) {
+        if size > self.high {
+            self.paused = true;
+        }
+    }
+
+    /// Some was sent: `size` bytes are queued, now.
+    pub(super) fn shrank(&mut self, size: usize) {
+        if size <= self.low {
+            self.paused = false;
+        }
+    }
+
+    /// Says whether the protocol is to write no more.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Says whether so many bytes would pause it.
+    pub(super) fn are_passed_by(&self, size: usize) -> bool {
+        size > self.high
+    }
+
+    /// Returns the low mark and the high one.
+    pub(super) fn limits(&self) -> (usize, usize) {
+        (self.low, self.high)
+    }
+
+    /// Sets the marks. A lower high mark may pause, with `size` bytes queued; a higher one
+    /// does not resume: the next flush does.
+    ///
+    /// # Errors
+    /// If the high mark is below the low one; nothing is changed then.
+    pub(super) fn set(
+        &mut self,
+        high: Option<usize>,
+        low: Option<usize>,
+        size: usize,
+    ) -> Result<(), WriteLimitsError> {
+        let high = high.unwrap_or_else(|| match low {
+            Some(low) => low.saturating_mul(4),
+            None => HIGH_WATER,
+        });
+        let low = low.unwrap_or(high / 4);
+        if high < low {
+            return Err(WriteLimitsError { high, low });
+        }
+        self.high = high;
+        self.low = low;
+        self.grew(size);
+        Ok(())
+    }
+}
