@@ -1,5 +1,5 @@
-//! Run with `printf 'hello\nmill\n' | cargo run --example stdin_lines`, or type lines and
-//! end them with Ctrl-D. These lines appear:
+//! Run with `cargo run --example stdin_lines`, type `hello` and `mill`, each on a line of its
+//! own, and end the input with Ctrl-D. Beside what you type, these lines appear:
 //!
 //! ```text
 //! 1: hello

@@ -43,9 +43,9 @@ pub mod testing; // what tests of transports and protocols need
 
 pub use clock::Clock;
 pub use contract::{
-    Address, AfterEof, BufferedProtocol, EofKind, ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe,
-    PipeInfo, Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError,
-    WritePolicy,
+    Address, AfterEof, BufferedProtocol, DatagramProtocol, DatagramTransport, EofKind,
+    ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto, SockName, Socket,
+    SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 #[cfg(feature = "unix-credentials")]
 pub use contract::{Credentials, PeerCredentials};
@@ -62,9 +62,9 @@ pub use event_loop::{
 pub use event_loop::{Signal, SignalStream, signal};
 pub use executor::{Handle, Task, TaskRef};
 pub use net::{
-    AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,
-    OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown, SocketOptions,
-    Stopped, ToHost, ToPath, ToSock, WithFactory, WithHandler, open_connection,
+    AsProtocol, AsStreams, Connect, ConnectErrors, DatagramEndpoint, Destination, HandlerOutcome,
+    Host, OnHost, OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown,
+    SocketOptions, Stopped, ToHost, ToPath, ToSock, WithFactory, WithHandler, open_connection,
     open_connection_sock, open_read_pipe, open_stderr, open_stdin, open_stdout,
     open_unix_connection, open_unix_connection_sock, open_write_pipe, plain, start_server,
     start_server_sock, start_unix_server, start_unix_server_sock,

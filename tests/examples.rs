@@ -1,5 +1,6 @@
 //! Starts each example as its first comment says, talks to it, stops it, and compares what
 //! it prints with that comment and with the table of acceptance tests (E1–E7, E9, E10).
+//! it prints with that comment and with the table of acceptance tests (E1–E9).
 //!
 //! The examples are built by `cargo test`. Before `cargo test --test examples` alone, build
 //! them with `cargo build --examples`.
@@ -387,6 +388,67 @@ fn e6_the_protocol_echo_client_talks_to_the_protocol_echo_server() -> io::Result
         "The server closed the connection",
     ])?;
     client.ends()?.well();
+    Ok(())
+}
+
+// ------------------------------------------------------------- echo with datagrams
+
+#[test]
+fn e8_each_datagram_is_echoed_whole() -> io::Result<()> {
+    let server = Serving::start("echo_datagram_server")?;
+    for message in ["Hello World!", "", "a longer one, of more words"] {
+        let arguments = [server.address.to_string(), message.to_owned()];
+        let client = Program::start(example("echo_datagram_client")?.args(arguments))?;
+        client.prints(&[
+            &format!("Send: {message}"),
+            &format!("Received: {message}"),
+            "Close the socket",
+            "Connection closed",
+        ])?;
+        client.ends()?.well();
+        let received = server.program.next_line()?;
+        let from = received
+            .strip_prefix(&format!("Received '{message}' from "))
+            .ok_or_else(|| io::Error::other(received.clone()))?;
+        server
+            .program
+            .prints(&[&format!("Send '{message}' to {from}")])?;
+    }
+    assert_eq!(
+        promised("echo_datagram_server")?,
+        [
+            "Serving on ('127.0.0.1', 9999)",
+            "Received 'Hello World!' from ('127.0.0.1', 50312)",
+            "Send 'Hello World!' to ('127.0.0.1', 50312)",
+        ]
+    );
+    assert_eq!(
+        promised("echo_datagram_client")?,
+        [
+            "Send: Hello World!",
+            "Received: Hello World!",
+            "Close the socket",
+            "Connection closed",
+        ]
+    );
+    Ok(())
+}
+
+// ------------------------------------------------------------- standard streams
+
+#[test]
+fn lines_of_standard_input_come_back_with_their_numbers() -> io::Result<()> {
+    let mut program = Program::start(&mut example("stdin_lines")?)?;
+    program.tell("hello")?;
+    program.prints(&["1: hello"])?;
+    program.tell("mill")?;
+    program.prints(&["2: mill"])?;
+    let ended = program.ends()?;
+    assert_eq!(ended.lines, ["read 2 lines"]);
+    assert_eq!(
+        promised("stdin_lines")?,
+        ["1: hello", "2: mill", "read 2 lines"]
+    );
     Ok(())
 }
 

@@ -22,6 +22,7 @@
 
 mod transport; //  what a protocol asks of a connection
 mod protocol; //   who is told what happens on it
+mod datagram; //  the same two for datagrams
 mod extra_info; // what else there is to know of it
 #[cfg(feature = "unix-credentials")]
 mod credentials; // who the peer is
@@ -29,6 +30,7 @@ mod credentials; // who the peer is
 pub use crate::address::Address;
 #[cfg(feature = "unix-credentials")]
 pub use credentials::{Credentials, PeerCredentials};
+pub use datagram::{DatagramProtocol, DatagramTransport};
 pub use extra_info::{
     ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, SockName, Socket, SocketInfo,
 };

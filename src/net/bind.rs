@@ -128,7 +128,7 @@ impl UnboundSocket {
 }
 
 /// Lets others bind to the same port, where the system can.
-fn set_reuse_port(socket: &SockRef<'_>) -> io::Result<()> {
+pub(super) fn set_reuse_port(socket: &SockRef<'_>) -> io::Result<()> {
     // These have no SO_REUSEPORT, and socket2 no method for it there.
     #[cfg(any(target_os = "solaris", target_os = "illumos"))]
     let set: io::Result<()> = {

@@ -202,7 +202,7 @@ impl StreamKind {
 }
 
 /// Names a descriptor in an error message.
-fn describe(fd: &OwnedFd) -> String {
+pub(super) fn describe(fd: &OwnedFd) -> String {
     let socket = SockRef::from(fd);
     match (socket.local_addr(), socket.r#type()) {
         (Ok(address), Ok(kind)) => format!(

@@ -33,6 +33,7 @@ mod server; //  the server, as a program holds it
 mod server_core; // and as its listeners and connections share it
 mod attached; // who came to it, and is not gone yet
 mod shutdown; // how it stops without dropping a reply
+mod datagram; // endpoints for datagrams
 mod pipes; //   one end of a pipe
 mod standard_streams; // standard input, output and error
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
@@ -43,6 +44,7 @@ pub use client::{
     open_connection, open_connection_sock, open_unix_connection, open_unix_connection_sock,
 };
 pub use connect_errors::ConnectErrors;
+pub use datagram::DatagramEndpoint;
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};

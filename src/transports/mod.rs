@@ -28,8 +28,13 @@ mod socket; //           what bytes come from and go to
 mod pipe; //             what is like a socket in one direction only
 #[cfg(feature = "unix-credentials")]
 mod credentials; //     who is at the other end
+mod datagram_state; //   what is true of an endpoint for datagrams; does no I/O
+mod datagram_transport; // brings it together with a socket
+mod datagram_socket; //  what datagrams come from and go to
 mod memory; //           two transports that are each other's peer
 
+pub(crate) use datagram_socket::DatagramSocket;
+pub(crate) use datagram_transport::SocketDatagramTransport;
 pub use memory::memory_transport_pair;
 pub(crate) use pipe::{FileSocket, is_pipe, read_pipe, write_pipe};
 #[cfg(feature = "tls")]
