@@ -533,11 +533,15 @@ fn the_error_of_one_direction_does_not_wait_for_the_other() -> io::Result<()> {
 
 // ── what the tests say ──────────────────────────────────────────────────────────
 
-/// Bytes by which one can tell whether any are missing, or in another's place.
+/// Bytes by which one can tell whether any are missing, or in another's place. They repeat
+/// themselves after a number of bytes that no buffer has.
 fn numbered(len: usize, salt: u64) -> Vec<u8> {
     let word = |nth: u64| nth.wrapping_add(salt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let bytes = (0..).flat_map(|nth| word(nth).to_be_bytes());
-    bytes.take(len).collect()
+    let once: Vec<u8> = bytes.take(65_521).collect();
+    let mut all = once.repeat(len.div_ceil(once.len()));
+    all.truncate(len);
+    all
 }
 
 /// A reader of a stream that has ended after these bytes.
