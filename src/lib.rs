@@ -111,6 +111,7 @@ mod book {
     struct FromAsyncio;
     #[doc = include_str!("../docs/04-cases.md")]
     struct Cases;
+    #[cfg(feature = "unix-credentials")] // a recipe asks for them
     #[doc = include_str!("../docs/05-recipes.md")]
     struct Recipes;
     #[doc = include_str!("../docs/06-serving.md")]

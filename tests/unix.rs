@@ -12,9 +12,9 @@ use std::thread;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
-    Address, PeerName, Server, SockName, SocketOptions, StreamReader, StreamWriter, create_task,
-    get_running_loop, open_unix_connection, open_unix_connection_sock, run, start_unix_server,
-    start_unix_server_sock, yield_now,
+    Address, PeerName, Protocol, Server, SockName, SocketOptions, StreamReader, StreamWriter,
+    create_task, get_running_loop, open_unix_connection, open_unix_connection_sock, run,
+    start_unix_server, start_unix_server_sock, yield_now,
 };
 use socket2::SockRef;
 
@@ -308,9 +308,20 @@ fn unx_05_what_is_no_unix_stream_socket_is_refused_by_its_name() -> io::Result<(
             error_of(open_unix_connection_sock(file()?).await),
             "no socket",
         );
+        // With a protocol, too.
+        let handle = get_running_loop()?;
+        let served = handle.create_unix_server_sock(|| Silent, file()?).await;
+        expects(error_of(served), "no socket");
+        let connected = handle.create_unix_connection_sock(|| Silent, file()?).await;
+        expects(error_of(connected), "no socket");
         io::Result::Ok(())
     })
 }
+
+/// Has nothing to say.
+struct Silent;
+
+impl Protocol for Silent {}
 
 #[test]
 fn unx_05_neither_path_nor_socket() -> io::Result<()> {

@@ -269,4 +269,19 @@ impl LoopHandle {
     ) -> Connect<ToPath, AsProtocol> {
         Connect::protocol(self, ToPath::new(path), factory)
     }
+
+    /// Takes over a connected Unix-domain socket, with a protocol of your own.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no Unix-domain stream socket.
+    ///
+    /// # asyncio
+    /// `loop.create_unix_connection(factory, sock=sock)`.
+    pub fn create_unix_connection_sock<P: Protocol>(
+        &self,
+        factory: impl FnOnce() -> P + 'static,
+        sock: impl Into<OwnedFd>,
+    ) -> Connect<ToSock, AsProtocol> {
+        Connect::protocol(self, ToSock::new(sock, Some(StreamKind::Unix)), factory)
+    }
 }

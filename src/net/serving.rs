@@ -240,4 +240,20 @@ impl LoopHandle {
     ) -> Serve<OnPath, WithFactory> {
         Serve::protocols(self, OnPath::new(path), factory)
     }
+
+    /// Serves on a Unix-domain socket that is bound already, with protocols of your own.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is no Unix-domain stream socket.
+    ///
+    /// # asyncio
+    /// `loop.create_unix_server(factory, sock=sock)`.
+    pub fn create_unix_server_sock<P: Protocol>(
+        &self,
+        factory: impl FnMut() -> P + 'static,
+        sock: impl Into<OwnedFd>,
+    ) -> Serve<OnSock, WithFactory> {
+        let on = OnSock::new(sock, Some(StreamKind::Unix));
+        Serve::protocols(self, on, factory)
+    }
 }
