@@ -94,10 +94,12 @@ pub use net::{ClientTls, HandshakeFailure};
 #[cfg(feature = "tls")]
 pub use rustls;
 #[cfg(feature = "tls")]
+pub use streams::{Buffered, StreamStartTls};
+#[cfg(feature = "tls")]
 pub use tls::{
-    AlpnProtocol, Cipher, CipherInfo, PeerCertificates, ServerName, ShutdownMode, StartTls,
-    TlsClientBuilder, TlsClientContext, TlsContext, TlsError, TlsServerBuilder, TlsServerContext,
-    TlsVersion,
+    AlpnProtocol, Cipher, CipherInfo, PeerCertificates, PlaintextBuffered, ServerName,
+    ShutdownMode, StartTls, TlsClientBuilder, TlsClientContext, TlsContext, TlsError,
+    TlsServerBuilder, TlsServerContext, TlsVersion,
 };
 
 /// The book, whose code is compiled and run with the tests.

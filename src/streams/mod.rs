@@ -33,6 +33,8 @@ mod pull; //         reads into the caller's memory
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
 mod writer; //       coroutines write here
+#[cfg(feature = "tls")]
+mod start_tls; //    from plaintext to TLS in mid-stream
 mod copy; //         from a reader to a writer, one way or both
 mod memory; //       two streams that are each other's peer
 
@@ -46,4 +48,6 @@ pub use memory::memory_stream_pair;
 pub use protocol::StreamReaderProtocol;
 pub use reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 pub use search::Separators;
+#[cfg(feature = "tls")]
+pub use start_tls::{Buffered, StreamStartTls};
 pub use writer::StreamWriter;

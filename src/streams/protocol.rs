@@ -68,6 +68,16 @@ impl StreamReaderProtocol {
         }
     }
 
+    /// Makes a protocol that goes on where an earlier one of the same stream leaves off.
+    #[cfg(feature = "tls")]
+    pub(super) fn going_on(link: &Rc<Link>) -> StreamReaderProtocol {
+        StreamReaderProtocol {
+            state: link.state.clone(),
+            link: Rc::downgrade(link),
+            serving: None,
+        }
+    }
+
     /// Makes the protocol that feeds `reader`, and calls `client_connected` with it and a
     /// writer as soon as the connection is made.
     #[must_use]

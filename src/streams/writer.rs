@@ -331,6 +331,18 @@ impl StreamWriter {
         &self.transport
     }
 
+    #[cfg(feature = "tls")]
+    pub(super) fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+
+    /// Another transport carries the stream from now on, for the reader, too.
+    #[cfg(feature = "tls")]
+    pub(super) fn replace_transport(&mut self, transport: Rc<dyn Transport>) {
+        drop(self.link.set_transport(transport.clone()));
+        self.transport = transport;
+    }
+
     /// Tells the error that the reader was told, and a misuse (D27).
     #[inline]
     fn check(&self) -> io::Result<()> {

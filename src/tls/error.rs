@@ -108,6 +108,49 @@ impl Error for TlsError {
     }
 }
 
+/// Bytes had come in plaintext before TLS began, and nobody had read them (D23).
+///
+/// Somebody on the way may have put them there: what a server says before TLS must not be
+/// taken for what it says in secret. It comes inside of an [`io::Error`] of the kind
+/// `InvalidData`; [`PlaintextBuffered::is`] recognises it there.
+///
+/// # asyncio
+/// No counterpart: such bytes are lost, or believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaintextBuffered {
+    /// How many there are.
+    pub bytes: usize,
+}
+
+impl PlaintextBuffered {
+    /// Says whether an [`io::Error`] is this one.
+    #[must_use]
+    pub fn is(error: &io::Error) -> bool {
+        error
+            .get_ref()
+            .is_some_and(|error| error.is::<PlaintextBuffered>())
+    }
+}
+
+impl fmt::Display for PlaintextBuffered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "start_tls with {} bytes of plaintext in the reader: read them before, or say what \
+             becomes of them with buffered()",
+            self.bytes
+        )
+    }
+}
+
+impl Error for PlaintextBuffered {}
+
+impl From<PlaintextBuffered> for io::Error {
+    fn from(error: PlaintextBuffered) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
 /// The handshake took too long.
 pub(super) fn handshake_timed_out(patience: Duration) -> ConnError {
     let seconds = Seconds(patience);

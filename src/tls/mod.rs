@@ -42,7 +42,7 @@ mod error; //      what goes wrong
 pub use context::{
     ShutdownMode, TlsClientBuilder, TlsClientContext, TlsServerBuilder, TlsServerContext,
 };
-pub use error::TlsError;
+pub use error::{PlaintextBuffered, TlsError};
 pub use info::{AlpnProtocol, Cipher, CipherInfo, PeerCertificates, ServerName, TlsVersion};
 pub use start::{StartTls, TlsContext};
 

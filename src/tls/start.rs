@@ -155,6 +155,16 @@ impl StartTls {
         self
     }
 
+    /// Has the engine take in bytes that came before the raw transport was ours.
+    pub(crate) fn undecrypted(mut self, came_before: Vec<u8>) -> Self {
+        self.undecrypted = came_before;
+        self
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        matches!(self.context, TlsContext::Server(_))
+    }
+
     /// Looks at what was set, before anything is changed.
     pub(crate) fn check(&self) -> io::Result<()> {
         self.engine()?;
@@ -217,7 +227,7 @@ impl StartTls {
     }
 
     /// Puts TLS between the raw transport and the protocol, and begins the handshake.
-    fn put_between(self) -> io::Result<Handshake> {
+    pub(crate) fn put_between(self) -> io::Result<Handshake> {
         let (engine, settings) = self.engine()?;
         let (promise, over) = create_future();
         let opening = TlsOpening {
