@@ -1,9 +1,11 @@
 //! The client's functions: `open_connection`, `create_connection`, and their twins.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use crate::contract::Protocol;
+use crate::contract::{Protocol, Transport};
 use crate::event_loop::LoopHandle;
 
 use super::connect::StreamKind;
@@ -210,8 +212,12 @@ impl LoopHandle {
     /// # Errors
     /// `InvalidInput` if it is no stream socket.
     ///
+    /// # Cancel safety
+    /// Dropping the future closes the socket.
+    ///
     /// # asyncio
-    /// `loop.connect_accepted_socket`.
+    /// `loop.connect_accepted_socket`, without `ssl`: this side of the connection is the
+    /// server's, so the options of those who connect are not offered.
     ///
     /// # Examples
     /// ```
@@ -244,12 +250,12 @@ impl LoopHandle {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn connect_accepted_socket<P: Protocol>(
+    pub async fn connect_accepted_socket<P: Protocol>(
         &self,
         factory: impl FnOnce() -> P + 'static,
         sock: impl Into<OwnedFd>,
-    ) -> Connect<ToSock, AsProtocol> {
-        self.create_connection_sock(factory, sock)
+    ) -> io::Result<Rc<dyn Transport>> {
+        self.create_connection_sock(factory, sock).await
     }
 
     /// Connects to the Unix-domain socket at `path`, with a protocol of your own.
