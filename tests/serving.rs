@@ -720,6 +720,32 @@ fn a_full_server_accepts_when_a_connection_ends_and_rests_until_then() -> io::Re
 }
 
 #[test]
+fn nobody_who_waits_at_a_full_or_paused_server_wakes_it() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let (server, _client) = event_loop.run_until_complete(async {
+        let server = start_server(echo, LOCALHOST, 0).max_connections(1).await?;
+        let client = open_connection(LOCALHOST, port_of(&server)).await?;
+        until(|| server.connection_count() == 1).await;
+        some_turns().await;
+        io::Result::Ok((server, client))
+    })??;
+    for reason in ["full", "paused"] {
+        if reason == "paused" {
+            server.pause_accepting();
+            server.set_max_connections(None);
+        }
+        while event_loop.turn(AT_ONCE)? == AT_ONCE {}
+        let _waiting = TcpStream::connect((LOCALHOST, port_of(&server)))?;
+        let nap = Duration::from_millis(50);
+        let began = Instant::now();
+        event_loop.turn(Some(nap))?;
+        assert!(began.elapsed() >= nap, "a {reason} server was woken");
+        assert_eq!(server.connection_count(), 1);
+    }
+    Ok(())
+}
+
+#[test]
 fn all_listeners_of_a_full_server_rest() -> io::Result<()> {
     run(async {
         let hosts = ["127.0.0.1", "127.0.0.2"];

@@ -23,6 +23,7 @@ use crate::transports::StreamTransport;
 /// The connections of a server, and the handlers that serve them.
 #[derive(Default)]
 pub(super) struct Attached {
+    /// Invariant: each is of a connection that is counted, or of a handler that is, or both.
     entries: RefCell<Slab<Entry>>,
     connections: Cell<usize>,
     handlers: Cell<usize>,
@@ -73,6 +74,7 @@ impl Attached {
             return Some(handler);
         }
         entries.remove(key as usize);
+        debug_assert!(entries.len() <= self.connections() + self.handlers());
         None
     }
 
@@ -98,6 +100,7 @@ impl Attached {
         if entry.handler.take().is_some() && entry.is_detached() {
             entries.remove(key as usize);
         }
+        debug_assert!(entries.len() <= self.connections() + self.handlers());
     }
 
     /// Returns how many connections are attached.

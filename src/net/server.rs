@@ -271,6 +271,11 @@ impl Server {
     /// handler that serves one request after the other on a connection had best look at a
     /// flag between two of them, which you set before you call this.
     ///
+    /// A peer that was sending when its connection was closed may be answered by a reset,
+    /// which can cost it the end of a reply. Where peers send requests without waiting for
+    /// replies, handlers prevent that by
+    /// [`close_lingering`](crate::StreamWriter::close_lingering).
+    ///
     /// Tasks that a handler made itself are not known here. A handler that awaits this is
     /// not cancelled by it, and not waited for at the end; but its connection is closed when
     /// the grace is over.

@@ -75,7 +75,10 @@ use super::serve::{OnHost, OnPath, OnSock, Serve, WithFactory, WithHandler};
 /// is what `plain` is for.
 ///
 /// # Errors
-/// What resolving or binding fails with; a limit of zero.
+/// A limit of zero, before anything is done. What resolving fails with. What binding fails
+/// with, and the address: of several addresses none is bound then. One that this machine
+/// lacks is passed over, which is an error (`AddrNotAvailable`) only if none is left. The
+/// system's own error is the source of what is told.
 ///
 /// # Panics
 /// With `no running event loop` when called outside of callbacks and tasks.
