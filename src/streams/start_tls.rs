@@ -155,7 +155,7 @@ impl<'a> StreamStartTls<'a> {
     async fn run(self) -> io::Result<()> {
         let StreamStartTls {
             writer,
-            mut reader,
+            reader,
             start,
             buffered,
         } = self;
@@ -170,7 +170,7 @@ impl<'a> StreamStartTls<'a> {
                 "the peer has ended the stream before TLS",
             ));
         }
-        let undecrypted = take_plaintext(writer, reader.as_deref_mut(), buffered, &start)?;
+        let undecrypted = take_plaintext(writer, reader, buffered, &start)?;
         let link = writer.link().clone();
         let protocol = StreamReaderProtocol::going_on(&link);
         let handshake = start
