@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
 use std::io::{self, ErrorKind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -151,6 +152,47 @@ fn a_limit_leaves_no_timer_behind() -> io::Result<()> {
     event_loop.turn(Some(Duration::ZERO))?;
     assert_eq!(event_loop.census().timers, 0);
     Ok(())
+}
+
+#[test]
+fn a_hundred_thousand_limits_that_are_set_and_dropped_again_and_again_stay_as_many()
+-> io::Result<()> {
+    const LIMITS: usize = 100_000;
+    let event_loop = EventLoop::with_clock(Clock::simulated())?;
+    event_loop.run_until_complete(async {
+        let handle = get_running_loop()?;
+        let mut most = 0;
+        let mut limited: Vec<_> = (0..LIMITS).map(|_| endless()).collect();
+        for round in 0..5 {
+            poll_fn(|cx| {
+                for waits in &mut limited {
+                    // Polled once, it has set its timer; then another takes its place.
+                    assert!(waits.as_mut().poll(cx).is_pending());
+                    if round > 0 {
+                        *waits = endless();
+                        assert!(waits.as_mut().poll(cx).is_pending());
+                    }
+                }
+                Poll::Ready(())
+            })
+            .await;
+            most = most.max(handle.census().timers);
+            yield_now().await;
+        }
+        assert!(most >= LIMITS, "{most} timers");
+        assert!(most <= 2 * LIMITS + 2, "{most} timers");
+        limited.clear();
+        yield_now().await;
+        yield_now().await;
+        assert_eq!(handle.census().timers, 0);
+        io::Result::Ok(())
+    })?
+}
+
+type Limited = Pin<Box<dyn Future<Output = Result<(), TimedOut>>>>;
+
+fn endless() -> Limited {
+    Box::pin(timeout(Duration::from_secs(3600), pending::<()>()))
 }
 
 // ── the reader's limit ──────────────────────────────────────────────────────────

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Always true: no timer is queued before its time. A cancelled one stays in the heap
-//! until it comes to the top, or until there are so many that sweeping pays.
+//! until it comes to the top, or until there are so many that sweeping pays: so the heap
+//! is at most twice as long as there are timers that wait, and two, or [`MIN_SWEPT`].
 //!
 //! asyncio: `BaseEventLoop._scheduled` and `TimerHandle`.
 
@@ -138,12 +139,7 @@ impl Timers {
     /// Drops cancelled timers off the top; all of them, once they are the larger part
     /// of many.
     pub(super) fn sweep(&self) {
-        let len = self.heap.borrow().len();
-        if len > MIN_SWEPT && self.cancelled.get() * 2 > len {
-            let mut heap = self.heap.borrow_mut();
-            // Cancelling dropped the callbacks already: no user's code runs here.
-            heap.retain(|entry| entry.handle.is_waiting());
-            self.cancelled.set(0);
+        if self.sweep_if_mostly_cancelled() {
             return;
         }
         while self.cancelled.get() > 0 {
@@ -154,6 +150,18 @@ impl Timers {
             heap.pop();
             self.cancelled.set(self.cancelled.get() - 1);
         }
+    }
+
+    fn sweep_if_mostly_cancelled(&self) -> bool {
+        let len = self.heap.borrow().len();
+        let pays = len > MIN_SWEPT && self.cancelled.get() * 2 > len;
+        if pays {
+            // Cancelling dropped the callbacks already: no user's code runs here.
+            let mut heap = self.heap.borrow_mut();
+            heap.retain(|entry| entry.handle.is_waiting());
+            self.cancelled.set(0);
+        }
+        pays
     }
 
     /// Returns when the first timer is due.
@@ -186,6 +194,9 @@ impl Timers {
     }
 
     fn insert(&self, when: Duration, handle: Rc<HandleCell>) {
+        // R9: one step may set and drop any number of timers, before the turn sweeps. Half
+        // of the heap goes at a time, so that what this costs is shared by those cancelled.
+        self.sweep_if_mostly_cancelled();
         let sequence = self.next_sequence.get();
         self.next_sequence.set(sequence + 1);
         self.heap.borrow_mut().push(Entry {
@@ -263,6 +274,18 @@ mod tests {
         handles[0].cancel();
         timers.sweep();
         assert_eq!((timers.len(), timers.cancelled.get()), (0, 0));
+    }
+
+    #[test]
+    fn timers_that_are_set_and_cancelled_over_and_over_do_not_pile_up() {
+        let (timers, _waiting) = timers(1000);
+        let mut longest = 0;
+        for nth in 0..100_000 {
+            let timer = timers.call_at(Duration::from_secs(10_000 + nth), || {});
+            timer.cancel();
+            longest = longest.max(timers.len());
+        }
+        assert!(longest <= 2 * 1000 + 2, "{longest} timers");
     }
 
     #[test]
