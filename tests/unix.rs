@@ -14,7 +14,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
     Address, PeerName, Protocol, Server, SockName, SocketOptions, StreamReader, StreamWriter,
     create_task, get_running_loop, open_unix_connection, open_unix_connection_sock, run,
-    start_unix_server, start_unix_server_sock, yield_now,
+    start_server_sock, start_unix_server, start_unix_server_sock, yield_now,
 };
 use socket2::SockRef;
 
@@ -543,10 +543,27 @@ fn unx_06_the_path_is_removed_when_the_server_is_closed_or_dropped() -> io::Resu
         assert!(path.exists());
         bound.close();
         assert!(!path.exists());
+        io::Result::Ok(())
+    })
+}
 
-        // A socket that was bound elsewhere is its maker's to clean up.
-        let listener = UnixListener::bind(&path)?;
-        let server = start_unix_server_sock(echo, listener).await?;
+#[test]
+fn unx_06_the_path_of_a_socket_that_was_bound_elsewhere_is_removed_too() -> io::Result<()> {
+    let folder = Folder::new("06c")?;
+    let path = folder.path("socket");
+    run(async move {
+        let server = start_unix_server_sock(echo, UnixListener::bind(&path)?).await?;
+        is_served(&path).await?;
+        server.close();
+        assert!(!path.exists());
+
+        let server = start_unix_server_sock(echo, UnixListener::bind(&path)?);
+        server.cleanup_socket(false).await?.close();
+        assert!(path.exists());
+        fs::remove_file(&path)?;
+
+        // As in asyncio, not by the function that takes any socket.
+        let server = start_server_sock(echo, UnixListener::bind(&path)?).await?;
         is_served(&path).await?;
         server.close();
         assert!(path.exists());

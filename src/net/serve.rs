@@ -92,6 +92,7 @@ pub struct OnSock {
     sock: OwnedFd,
     /// The only kind that will do, if there is one.
     wanted: Option<StreamKind>,
+    at_close: AtClose,
 }
 
 /// Serves by a handler, which gets a reader and a writer for each client.
@@ -136,6 +137,7 @@ impl OnSock {
         OnSock {
             sock: sock.into(),
             wanted,
+            at_close: AtClose::new(wanted == Some(StreamKind::Unix)),
         }
     }
 }
@@ -262,6 +264,20 @@ impl<With> Serve<OnHost, With> {
     }
 }
 
+impl<With> Serve<OnSock, With> {
+    /// Sets whether the file of a Unix-domain socket that was bound elsewhere is removed
+    /// when the server closes: unless set, by
+    /// [`start_unix_server_sock`](crate::start_unix_server_sock) and its twin, and not by
+    /// [`start_server_sock`](crate::start_server_sock) and its. Other sockets have no file.
+    ///
+    /// # asyncio
+    /// The argument `cleanup_socket`, of 3.13.
+    pub fn cleanup_socket(mut self, cleanup_socket: bool) -> Self {
+        self.on.at_close = AtClose::new(cleanup_socket);
+        self
+    }
+}
+
 impl<With> Serve<OnPath, With> {
     /// Sets whether the socket's file is removed when the server closes: `true` unless set.
     ///
@@ -272,11 +288,7 @@ impl<With> Serve<OnPath, With> {
     /// # asyncio
     /// The argument `cleanup_socket`, of 3.13.
     pub fn cleanup_socket(mut self, cleanup_socket: bool) -> Self {
-        self.on.file.at_close = if cleanup_socket {
-            AtClose::Remove
-        } else {
-            AtClose::Leave
-        };
+        self.on.file.at_close = AtClose::new(cleanup_socket);
         self
     }
 
@@ -530,7 +542,10 @@ impl Place {
                 bind_all(&addresses, on.options, options)
             }
             Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file, options)?]),
-            Place::Sock(on) => Ok(vec![BoundSocket::adopt(on.sock, on.wanted, options)?]),
+            Place::Sock(on) => {
+                let bound = BoundSocket::adopt(on.sock, on.wanted, options)?;
+                Ok(vec![bound.clean_up(on.at_close)])
+            }
         }
     }
 }

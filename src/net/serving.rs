@@ -174,6 +174,8 @@ where
 
 /// Does what [`start_unix_server`] does, on a socket that is bound already.
 ///
+/// Its file, if it has one, is removed when the server closes, as if the server had made it.
+///
 /// # Errors
 /// `InvalidInput` if it is no Unix-domain stream socket; a limit of zero.
 ///

@@ -113,6 +113,27 @@ impl BoundSocket {
     }
 }
 
+impl BoundSocket {
+    /// Has the file of a socket that was bound elsewhere removed at close, if that is
+    /// wanted, and if there is one.
+    pub(super) fn clean_up(mut self, at_close: AtClose) -> BoundSocket {
+        if let (Address::Unix(path), AtClose::Remove) = (&self.address, at_close) {
+            self.file = SocketFile::of(path).ok();
+        }
+        self
+    }
+}
+
+impl AtClose {
+    pub(super) fn new(cleanup_socket: bool) -> AtClose {
+        if cleanup_socket {
+            AtClose::Remove
+        } else {
+            AtClose::Leave
+        }
+    }
+}
+
 /// The file of a Unix-domain socket, and which one it was. Dropping it removes the file,
 /// if that is wanted, unless it is gone or another server's by then.
 #[derive(Debug)]
