@@ -14,6 +14,7 @@ mod clock; //       what time it is, really or virtually
 mod error; //       what can go wrong, as values
 mod address; //     where an end of a connection is
 mod buffer; //      bytes that came or go
+mod waits; //       what a task waits for, noted as it begins to
 mod waiters; //     who sleeps on what
 // Layer 1
 mod reactor; //     what the operating system says is ready
@@ -54,9 +55,10 @@ pub use error::{
     LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut,
 };
 pub use event_loop::{
-    AddrInfoFlags, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery, LoopHandle,
-    NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, TimerHandle, get_running_loop,
-    new_event_loop, run, to_thread,
+    AddrInfoFlags, CallGraph, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery,
+    LoopHandle, NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, Statistics, TaskNode,
+    TaskState, TimerHandle, WaitsFor, capture_call_graph, get_running_loop, new_event_loop, run,
+    to_thread,
 };
 #[cfg(feature = "signals")]
 pub use event_loop::{Signal, SignalStream, signal};
@@ -118,4 +120,6 @@ mod book {
     struct Recipes;
     #[doc = include_str!("../docs/06-serving.md")]
     struct Serving;
+    #[doc = include_str!("../docs/07-looking-inside.md")]
+    struct LookingInside;
 }

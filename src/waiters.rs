@@ -27,6 +27,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::waits::{TaskAddress, WaitsOn, What, note};
+
 /// A place for at most one sleeper.
 #[derive(Default)]
 pub(crate) struct WaiterCell(Cell<Option<Waker>>);
@@ -45,6 +47,14 @@ impl WaiterCell {
             }
         };
         self.0.set(Some(kept));
+    }
+
+    /// Says who sleeps here.
+    pub(crate) fn sleeper(&self) -> Option<TaskAddress> {
+        let known = self.0.take();
+        let sleeper = known.as_ref().map(TaskAddress::of);
+        self.0.set(known);
+        sleeper
     }
 
     /// Forgets the sleeper.
@@ -103,8 +113,9 @@ impl WakerSet {
 }
 
 /// Any number of sleepers, woken first come, first served.
-#[derive(Default)]
 pub(crate) struct WaiterList {
+    /// What those who sleep here wait for.
+    what: What,
     waiting: RefCell<VecDeque<Sleeper>>,
     /// The ticket of the next sleeper.
     ///
@@ -117,7 +128,28 @@ struct Sleeper {
     waker: Waker,
 }
 
+impl Default for WaiterList {
+    /// A list that notes nothing: whoever uses it does.
+    fn default() -> WaiterList {
+        WaiterList::of(What::Nothing)
+    }
+}
+
 impl WaiterList {
+    /// A list of those who wait for this.
+    pub(crate) fn of(what: What) -> WaiterList {
+        WaiterList {
+            what,
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(0),
+        }
+    }
+
+    /// What those who sleep here wait for.
+    pub(crate) fn waits_on(&self) -> WaitsOn {
+        WaitsOn::this(self.what, self)
+    }
+
     /// Sleeps until woken from this list.
     pub(crate) fn wait(&self) -> Wait<'_> {
         Wait {
@@ -215,6 +247,7 @@ impl Future for Wait<'_> {
             return Poll::Ready(());
         }
         self.ticket = Some(self.list.register(self.ticket, cx.waker()));
+        note(self.list.waits_on());
         Poll::Pending
     }
 }

@@ -781,6 +781,21 @@ fn the_tiny_loop_prints_its_four_lines() -> io::Result<()> {
     )
 }
 
+// ------------------------------------------------------------- a look inside
+
+#[test]
+fn the_look_inside_shows_a_tree_and_a_circle() -> io::Result<()> {
+    let promised = promised("look_inside")?;
+    let lines: Vec<&str> = promised
+        .iter()
+        .map(|line| line.trim_start_matches("//!"))
+        .collect();
+    let program = Program::start(&mut example("look_inside")?)?;
+    program.prints(&lines)?;
+    program.ends()?.well();
+    Ok(())
+}
+
 // ------------------------------------------------------------- signals
 
 #[test]

@@ -22,7 +22,7 @@ const LAYERS: &[Layer] = &[
     layer(
         0,
         "0 ground",
-        &["clock", "error", "address", "buffer", "waiters"],
+        &["clock", "error", "address", "buffer", "waits", "waiters"],
     ),
     layer(1, "1 reactor", &["reactor"]),
     layer(2, "2 executor", &["executor"]),

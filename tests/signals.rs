@@ -8,12 +8,13 @@ mod programs;
 
 use std::cell::RefCell;
 use std::env;
-use std::future::pending;
+use std::future::{pending, poll_fn};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::mpsc::channel;
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 use millstream::{
     Cancelled, EventLoop, Interrupted, LoopHandle, Runner, Server, Signal, StreamReader,
-    StreamWriter, create_task, current_task, get_running_loop, run, signal, sleep, start_server,
-    timeout, yield_now,
+    StreamWriter, create_future, create_task, current_task, get_running_loop, run, signal, sleep,
+    start_server, timeout, yield_now,
 };
 use signal_hook::consts::{SIGFPE, SIGILL, SIGINT, SIGKILL, SIGSEGV, SIGSTOP, SIGTERM};
 use signal_hook::low_level::{pipe, raise};
@@ -126,6 +127,10 @@ const TESTS: &[(&str, Test)] = &[
         streams_and_a_handler_listen_side_by_side,
     ),
     (
+        "a_signal_prints_what_the_tasks_wait_for",
+        a_signal_prints_what_the_tasks_wait_for,
+    ),
+    (
         "a_loop_that_does_not_listen_has_no_source",
         a_loop_that_does_not_listen_has_no_source,
     ),
@@ -149,6 +154,7 @@ const PROGRAMS: &[(&str, Test)] = &[
     ("removed", removed),
     ("closed", closed),
     ("on_a_thread", on_a_thread),
+    ("inspected", inspected),
 ];
 
 /// Names the program that this process is to be.
@@ -715,6 +721,48 @@ fn streams_and_a_handler_listen_side_by_side() -> io::Result<()> {
     })?;
     assert_eq!(notes.take(), ["handler", "handler"]);
     Ok(())
+}
+
+fn a_signal_prints_what_the_tasks_wait_for() -> io::Result<()> {
+    let mut program = start("inspected")?;
+    program.prints(&["sleeps"])?;
+    program.signal("USR1")?;
+    program.signal("TERM")?;
+    let ended = program.ends()?;
+    assert!(ended.status.success(), "{ended:?}");
+    let lines: Vec<&str> = ended.complaints.lines().collect();
+    assert_eq!(lines.len(), 4, "{ended:?}");
+    assert!(
+        lines[0].starts_with("└── (T) Task-1, waiting for "),
+        "{ended:?}"
+    );
+    assert_eq!(lines[1], format!("    ├── signal {SIGTERM}"));
+    assert_eq!(lines[2], "    ├── 1 more");
+    assert!(lines[3].starts_with("    └── until 3600."), "{ended:?}");
+    Ok(())
+}
+
+fn inspected() -> io::Result<()> {
+    run(async {
+        let handle = get_running_loop()?;
+        handle.print_call_graph_on_signal(Signal::USR1)?;
+        let mut terms = signal(Signal::TERM)?;
+        say("sleeps");
+        let (_promise, future) = create_future::<()>();
+        let mut future = pin!(future);
+        let waiting = async {
+            let mut term = pin!(terms.recv());
+            poll_fn(|cx| {
+                let polled = term.as_mut().poll(cx);
+                assert!(future.as_mut().poll(cx).is_pending());
+                polled
+            })
+            .await;
+        };
+        let in_time = timeout(Duration::from_secs(3600), waiting).await;
+        assert!(in_time.is_ok());
+        io::Result::Ok(())
+    })
 }
 
 fn a_loop_that_does_not_listen_has_no_source() -> io::Result<()> {

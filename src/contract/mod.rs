@@ -31,6 +31,7 @@ pub use crate::address::Address;
 #[cfg(feature = "unix-credentials")]
 pub use credentials::{Credentials, PeerCredentials};
 pub use datagram::{DatagramProtocol, DatagramTransport};
+pub(crate) use extra_info::SourceNumber;
 pub use extra_info::{
     ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, SockName, Socket, SocketInfo,
 };

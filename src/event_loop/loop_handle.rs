@@ -24,6 +24,7 @@ use super::resolver::Resolver;
 use super::running::{Running, get_running_loop};
 #[cfg(feature = "signals")]
 use super::signals::{Signals, Slot};
+use super::statistics::Tally;
 use super::threads::ThreadPool;
 use super::timers::{SleepTimer, TimerHandle, Timers};
 use super::turn::SincePoll;
@@ -146,6 +147,7 @@ pub(crate) struct LoopCore {
     /// `stop` was called: the turn that runs is the last.
     pub(super) stopping: Cell<bool>,
     pub(super) since_poll: SincePoll,
+    pub(super) tally: Tally,
     pub(super) exception_handler: RefCell<Option<ExceptionHandler>>,
     pub(super) debug: Cell<bool>,
     pub(super) slow_callback_duration: Cell<Duration>,
@@ -636,6 +638,7 @@ impl LoopCore {
                 phase: Cell::new(Phase::Idle),
                 stopping: Cell::new(false),
                 since_poll: SincePoll::default(),
+                tally: Tally::default(),
                 exception_handler: RefCell::default(),
                 debug: Cell::new(debug_is_asked_for()),
                 slow_callback_duration: Cell::new(SLOW_CALLBACK),

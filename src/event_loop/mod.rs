@@ -30,6 +30,8 @@ mod system_resolver; // the one that is the system's, on a thread
 mod name_info; //   from an address to names
 mod flags; //       sets of flags that have names
 mod exceptions; //  where failures go that nobody awaits
+mod statistics; //  what a loop has done
+mod call_graph; //  what its tasks wait for
 #[cfg(feature = "signals")]
 mod dispositions; // what the process does with each signal
 #[cfg(feature = "signals")]
@@ -38,6 +40,7 @@ mod signals; //     what the system tells the process
 mod interrupts; //  Ctrl-C as a clean end of `run`
 mod run; //         a loop for one program
 
+pub use call_graph::{CallGraph, TaskNode, TaskState, WaitsFor, capture_call_graph};
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
 pub(crate) use loop_handle::{LoopCore, MAX_RECEIVE};
 pub use name_info::{GetNameInfo, NameInfoFlags};
@@ -47,6 +50,7 @@ pub use run::{Runner, run};
 pub use running::get_running_loop;
 #[cfg(feature = "signals")]
 pub use signals::{Signal, SignalStream, signal};
+pub use statistics::Statistics;
 pub use threads::to_thread;
 pub use timers::TimerHandle;
 

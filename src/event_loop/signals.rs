@@ -34,6 +34,7 @@ use crate::error::LoopError;
 use crate::executor::{Callback, Ready};
 use crate::reactor::{Direction, EventSource, SourceId};
 use crate::waiters::WaiterCell;
+use crate::waits::{WaitsOn, What, note};
 
 use super::LoopHandle;
 use super::dispositions::Listening;
@@ -342,6 +343,7 @@ impl SignalStream {
                 return Poll::Ready(());
             }
             self.listener.waiter.register(cx.waker());
+            note(WaitsOn::numbered(What::Signal, self.slot.signal.0 as u64));
             Poll::Pending
         })
         .await;

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::error::{ExceptionContext, LoopError, PanicPayload};
 use crate::executor::{Inbox, Message};
+use crate::waits::{WaitsOn, What, note};
 
 use super::LoopHandle;
 use super::loop_handle::LoopCore;
@@ -322,6 +323,7 @@ impl Shared {
         let stale = state.awaited_by.replace(cx.waker().clone());
         drop(state);
         drop(stale);
+        note(WaitsOn::that(What::Thread));
         Poll::Pending
     }
 
@@ -386,6 +388,7 @@ impl<T> Future for JobFuture<T> {
                 let stale = state.waker.replace(cx.waker().clone());
                 drop(state);
                 drop(stale);
+                note(WaitsOn::that(What::Thread));
                 Poll::Pending
             }
         }

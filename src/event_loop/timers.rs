@@ -20,6 +20,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::executor::{Handle, HandleCell};
+use crate::waits::TaskAddress;
 
 /// Timers in the heap up to which cancelled ones are left where they are.
 const MIN_SWEPT: usize = 100;
@@ -185,6 +186,15 @@ impl Timers {
     /// Returns how many timers lie in the heap, cancelled ones included.
     pub(super) fn len(&self) -> usize {
         self.heap.borrow().len()
+    }
+
+    /// Returns which tasks wait for which times.
+    pub(super) fn sleepers(&self) -> Vec<(TaskAddress, Duration)> {
+        let heap = self.heap.borrow();
+        let waking = heap.iter().filter(|entry| entry.handle.is_waiting());
+        waking
+            .filter_map(|entry| Some((entry.handle.sleeper()?, entry.when)))
+            .collect()
     }
 
     /// Takes one timer out, for a loop that closes.

@@ -91,19 +91,23 @@ impl LoopCore {
                 return Ok(now);
             }
         }
-        self.poll(sleep)?;
+        let sleeps_since = self.poll(sleep)?;
         self.executor.collect_mail();
         let now = self.clock.now();
         self.since_poll.begin(now);
+        self.tally.polled(sleeps_since, now);
         Ok(now)
     }
 
     /// Queues the timers that are due, and runs what is queued by then, no more.
     fn finish(&self, now: Duration) {
+        self.executor.turn_began(now);
+        let before = self.executor.ready_len();
         while let Some(handle) = self.timers.pop_due(now) {
             self.executor.push(Ready::Call(handle));
         }
         let queued = self.executor.ready_len();
+        self.tally.turned(queued, queued - before);
         for _ in 0..queued {
             let Some(ready) = self.executor.pop() else {
                 break;
@@ -139,10 +143,12 @@ impl LoopCore {
             && now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
     }
 
-    fn poll(&self, sleep: Option<Duration>) -> io::Result<()> {
+    /// Polls, and returns when it fell asleep, if it was to sleep.
+    fn poll(&self, sleep: Option<Duration>) -> io::Result<Option<Duration>> {
         if sleep == Some(Duration::ZERO) {
-            return self.poll_for_real(sleep);
+            return self.poll_for_real(sleep).map(|()| None);
         }
+        let began = self.clock.now();
         // Say that we sleep before looking for mail: then one of the two of us, whoever
         // sends and whoever sleeps, sees what the other did.
         self.inbox.sleeps();
@@ -154,7 +160,7 @@ impl LoopCore {
             self.poll_for_real(sleep)
         };
         self.inbox.wakes();
-        polled
+        polled.map(|()| Some(began))
     }
 
     fn poll_for_real(&self, sleep: Option<Duration>) -> io::Result<()> {

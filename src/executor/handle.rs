@@ -6,6 +6,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use crate::waits::TaskAddress;
+
 /// A callback that `call_soon` or a timer will run, at most once.
 ///
 /// Dropping the handle changes nothing: the callback runs all the same.
@@ -99,6 +101,14 @@ impl HandleCell {
     /// The type of the callback, which names the function it was written in.
     pub(crate) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Says who will be woken, if it wakes a task.
+    pub(crate) fn sleeper(&self) -> Option<TaskAddress> {
+        match &*self.action.borrow() {
+            Some(Action::Wake(waker)) => Some(TaskAddress::of(waker)),
+            _ => None,
+        }
     }
 
     /// Says whether it neither ran nor was cancelled.

@@ -36,7 +36,7 @@ pub(crate) use inbox::{Inbox, Message};
 pub(crate) use step_end::AtStepEnd;
 pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
-pub(crate) use task_table::TaskId;
+pub(crate) use task_table::{Inspected, Stands, TaskId};
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -44,9 +44,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
+use std::time::Duration;
 
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::reactor::{Direction, Reactor, SourceId};
+use crate::waits::Noting;
 
 use step_end::StepEnd;
 use task::AnyTask;
@@ -73,6 +75,10 @@ pub(crate) struct Executor {
     reactor: Rc<Reactor>,
     /// The task whose step runs now.
     current: Cell<Option<TaskId>>,
+    /// When the turn that runs began, by the loop's clock, in nanoseconds.
+    turn_began: Cell<u64>,
+    /// How many steps of tasks there were.
+    task_steps: Cell<u64>,
     /// A step runs now: what it writes leaves when it ends (D28).
     in_step: Cell<bool>,
     /// Nothing is queued and no task is taken any more.
@@ -99,6 +105,8 @@ impl Executor {
             inbox,
             reactor,
             current: Cell::new(None),
+            turn_began: Cell::new(0),
+            task_steps: Cell::new(0),
             in_step: Cell::new(false),
             closed: Cell::new(false),
             orphan_message: Cell::new(ORPHAN),
@@ -260,7 +268,10 @@ impl Executor {
             return Task::new(task);
         }
         let any: Rc<dyn AnyTask> = task.clone();
-        let id = self.tasks.borrow_mut().insert(any, &self.inbox);
+        let id = self
+            .tasks
+            .borrow_mut()
+            .insert(any, &self.inbox, self.turn_began.get());
         task.set_id(id);
         Task::new(task)
     }
@@ -326,6 +337,23 @@ impl Executor {
         Some(TaskRef::new(task))
     }
 
+    // ── a look inside ───────────────────────────────────────────────────────────
+
+    /// A turn begins: what waits from now on, waits since then.
+    pub(crate) fn turn_began(&self, now: Duration) {
+        self.turn_began.set(now.as_nanos() as u64);
+    }
+
+    /// Returns how many steps of tasks there were.
+    pub(crate) fn task_steps(&self) -> u64 {
+        self.task_steps.get()
+    }
+
+    /// Returns how each task stands, the oldest first.
+    pub(crate) fn inspect(&self) -> Vec<Inspected> {
+        self.tasks.borrow().inspect(self.turn_began.get())
+    }
+
     /// Says what a panic is reported as that nobody awaits, from now on.
     pub(crate) fn set_orphan_message(&self, message: &'static str) {
         self.orphan_message.set(message);
@@ -341,7 +369,9 @@ impl Executor {
         let Some(step) = self.tasks.borrow_mut().begin_step(id) else {
             return;
         };
+        self.task_steps.set(self.task_steps.get() + 1);
         let outer = self.current.replace(Some(id));
+        let noting = Noting::begin();
         let ended = if step.cancelled {
             step.task.cancel_now();
             true
@@ -350,7 +380,8 @@ impl Executor {
         };
         drop(budget);
         self.current.set(outer);
-        let removed = self.tasks.borrow_mut().end_step(id, step.waker, ended);
+        let (noted, now) = (noting.end(), self.turn_began.get());
+        let removed = (self.tasks.borrow_mut()).end_step(id, step.waker, ended, noted, now);
         drop(removed);
         if ended {
             self.contain("Exception at the end of a task", None, || {

@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 use crate::error::{JoinError, PanicPayload};
 use crate::waiters::WaiterCell;
+use crate::waits::TaskAddress;
 
 use super::Executor;
 use super::task_table::TaskId;
@@ -224,6 +225,16 @@ impl TaskRef {
         self.0.ended() == Ended::Cancelled
     }
 
+    /// Returns the task's number, counted per loop: the one in `Task-N`.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.serial()
+    }
+
+    /// Says who awaits the task, if somebody does.
+    pub(crate) fn awaited_by(&self) -> Option<TaskAddress> {
+        self.0.awaited_by()
+    }
+
     /// Returns the task's name.
     #[must_use]
     pub fn get_name(&self) -> String {
@@ -276,6 +287,9 @@ impl fmt::Display for Ended {
 pub(crate) trait AtTaskEnd {
     /// The task with this number ended. Called between steps, with no borrow alive.
     fn task_ended(self: Rc<Self>, number: usize);
+
+    /// Says who waits to be told, if that is a task.
+    fn sleeper(&self) -> Option<TaskAddress>;
 }
 
 /// Whom a task tells of its end, and by which number.
@@ -296,6 +310,7 @@ pub(super) trait AnyTask {
     fn ended(&self) -> Ended;
     fn id(&self) -> Option<TaskId>;
     fn serial(&self) -> u64;
+    fn awaited_by(&self) -> Option<TaskAddress>;
     fn name(&self) -> String;
     fn name_after(&self, stem: &'static str);
     fn set_name(&self, name: String);
@@ -440,6 +455,13 @@ impl<F: Future> AnyTask for TaskCell<F> {
 
     fn serial(&self) -> u64 {
         self.serial
+    }
+
+    fn awaited_by(&self) -> Option<TaskAddress> {
+        let told = self.told.take();
+        let listens = told.as_ref().and_then(|told| told.listener.sleeper());
+        self.told.set(told);
+        listens.or_else(|| self.waiter.sleeper())
     }
 
     fn id(&self) -> Option<TaskId> {

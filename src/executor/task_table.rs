@@ -4,11 +4,14 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use slab::Slab;
 
+use crate::waits::{Noted, TaskAddress};
+
 use super::inbox::Inbox;
-use super::task::AnyTask;
+use super::task::{AnyTask, TaskRef};
 use super::waker::TaskWaker;
 
 /// Names a task. The id of one that ended names nothing.
@@ -41,6 +44,27 @@ struct Slot {
     queued: bool,
     /// To be dropped at its next step instead of being polled.
     cancelled: bool,
+    /// What it waits for, as it was noted in its last step.
+    noted: Noted,
+    /// The turn of its last step, by the loop's clock, in nanoseconds.
+    since: u64,
+}
+
+/// A task that has not ended, as it is at this moment.
+pub(crate) struct Inspected {
+    pub(crate) address: TaskAddress,
+    pub(crate) task: TaskRef,
+    pub(crate) stands: Stands,
+    pub(crate) noted: Noted,
+    pub(crate) since: Duration,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stands {
+    Runs,
+    Queued,
+    Waits,
 }
 
 /// What a step needs, out of the table.
@@ -66,7 +90,12 @@ impl TaskTable {
         self.last_serial
     }
 
-    pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, inbox: &Arc<Inbox>) -> TaskId {
+    pub(super) fn insert(
+        &mut self,
+        task: Rc<dyn AnyTask>,
+        inbox: &Arc<Inbox>,
+        since: u64,
+    ) -> TaskId {
         let entry = self.slots.vacant_entry();
         let index = u32::try_from(entry.key()).expect("four billion tasks don't fit into memory");
         let generation = NonZeroU32::new(self.last_generation.wrapping_add(1));
@@ -82,6 +111,8 @@ impl TaskTable {
             shared,
             queued: false,
             cancelled: false,
+            noted: Noted::NOTHING,
+            since,
         });
         id
     }
@@ -135,11 +166,15 @@ impl TaskTable {
         id: TaskId,
         waker: Waker,
         ended: bool,
+        noted: Noted,
+        now: u64,
     ) -> Option<Rc<dyn AnyTask>> {
         // Gone, if the loop was closed during the step.
         let slot = self.get_mut(id)?;
         if !ended {
             slot.waker = Some(waker);
+            slot.noted = noted;
+            slot.since = now;
             return None;
         }
         drop(waker); // ours: no user's code
@@ -151,6 +186,27 @@ impl TaskTable {
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
         let slot = self.slots.get(id.index as usize)?;
         (slot.generation == id.generation).then(|| slot.task.clone())
+    }
+
+    /// Returns how each task stands, the oldest first.
+    pub(super) fn inspect(&self, turn_began: u64) -> Vec<Inspected> {
+        let inspected = self.slots.iter().map(|(_, slot)| {
+            let (stands, since) = match (&slot.waker, slot.queued) {
+                (None, _) => (Stands::Runs, turn_began),
+                (Some(_), true) => (Stands::Queued, slot.since),
+                (Some(_), false) => (Stands::Waits, slot.since),
+            };
+            Inspected {
+                address: TaskAddress(Arc::as_ptr(&slot.shared).addr()),
+                task: TaskRef::new(slot.task.clone()),
+                stands,
+                noted: slot.noted,
+                since: Duration::from_nanos(since),
+            }
+        });
+        let mut inspected: Vec<_> = inspected.collect();
+        inspected.sort_by_key(|one| one.task.number());
+        inspected
     }
 
     /// Returns all tasks, the oldest first.

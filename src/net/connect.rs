@@ -25,6 +25,7 @@ use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
 use crate::transports::{OnDetached, Opening, Socket, StreamTransport};
 use crate::waiters::WaiterCell;
+use crate::waits::{WaitsOn, What, note};
 
 use super::bind::cannot_bind;
 use super::connect_errors::{ConnectErrors, Shown};
@@ -315,6 +316,7 @@ impl<'a> Connecting<'a> {
             }
         }
         self.watch.waiter.register(cx.waker());
+        note(WaitsOn::numbered(What::Connect, self.id.to_bits()));
         Poll::Pending
     }
 }

@@ -23,6 +23,7 @@ use crate::event_loop::LoopHandle;
 use crate::executor::TaskId;
 use crate::transports::{Ending, Opening, Socket, StreamTransport};
 use crate::waiters::WaiterList;
+use crate::waits::What;
 
 use super::attached::{Attached, Key};
 use super::bind::BoundSocket;
@@ -96,9 +97,9 @@ impl ServerCore {
             factory: Cell::new(Some(factory)),
             accepted_socket_options: RefCell::new(settings.accepted_socket_options.clone()),
             is_awaited: Cell::new(false),
-            closed: WaiterList::default(),
-            idle: WaiterList::default(),
-            quiet: WaiterList::default(),
+            closed: WaiterList::of(What::ServerEnd),
+            idle: WaiterList::of(What::ServerEnd),
+            quiet: WaiterList::of(What::ServerEnd),
         })
     }
 

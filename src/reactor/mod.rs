@@ -52,6 +52,11 @@ pub(crate) trait EventSource {
     /// The name of the transport that owns the descriptor, if one does.
     fn owner(&self) -> Option<String>;
 
+    /// What it is, in words for people.
+    fn describe(&self) -> String {
+        self.owner().unwrap_or_else(|| "a source".to_owned())
+    }
+
     /// The name of the user's callback that a direction calls, if it calls just one.
     fn callback_name(&self, _direction: Direction) -> Option<&'static str> {
         None
@@ -304,6 +309,12 @@ impl Reactor {
         let id = self.find(fd)?;
         let owner = self.sources.borrow_mut().get_mut(id)?.owner.clone();
         owner?.owner()
+    }
+
+    /// Says what a source is; `None` once it is closed.
+    pub(crate) fn describe(&self, id: SourceId) -> Option<String> {
+        let owner = self.sources.borrow_mut().get_mut(id)?.owner.clone();
+        Some(owner?.describe())
     }
 
     /// Returns the name of the user's callback that a source calls, if it calls just one.

@@ -224,6 +224,18 @@ impl SourceId {
         generation: u32::MAX,
     };
 
+    /// The id as a number, which may be kept where ids can't be.
+    pub(crate) fn to_bits(self) -> u64 {
+        u64::from(self.index) | u64::from(self.generation) << 32
+    }
+
+    pub(crate) fn from_bits(bits: u64) -> SourceId {
+        SourceId {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
+
     pub(super) fn token(self) -> Token {
         Token(self.index as usize | (self.generation as usize) << INDEX_BITS)
     }

@@ -18,6 +18,7 @@ use std::task::{Context, Poll};
 use crate::event_loop::LoopHandle;
 use crate::reactor::Direction;
 use crate::waiters::WaiterCell;
+use crate::waits::{WaitsOn, What, note};
 
 /// Waits until a descriptor is ready, once.
 pub(super) struct Ready {
@@ -76,6 +77,7 @@ impl Future for Ready {
             return Poll::Ready(());
         }
         self.signal.waiter.register(cx.waker());
+        note(WaitsOn::numbered(What::Descriptor, self.fd as u64));
         Poll::Pending
     }
 }

@@ -3,10 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io;
+use std::rc::Rc;
 
-use crate::contract::Transport;
+use crate::contract::{SourceNumber, Transport};
 use crate::error::ConnError;
 use crate::waiters::WaiterList;
+use crate::waits::{NO_SOURCE, WaitsOn, What, noting};
 
 /// The writing half of a stream's protocol, for protocols of your own to build upon.
 ///
@@ -15,12 +17,13 @@ use crate::waiters::WaiterList;
 ///
 /// # asyncio
 /// `FlowControlMixin`, and the close waiter of `StreamReaderProtocol`.
-#[derive(Default)]
 pub struct FlowControlMixin {
     paused: Cell<bool>,
     fate: RefCell<Fate>,
     drain_waiters: WaiterList,
     close_waiters: WaiterList,
+    /// Which source the connection is, for whoever looks at what a task waits for.
+    source: Cell<u64>,
 }
 
 /// Whether the connection is over, and why.
@@ -35,7 +38,13 @@ impl FlowControlMixin {
     /// Makes one for a connection that may be written to.
     #[must_use]
     pub fn new() -> FlowControlMixin {
-        FlowControlMixin::default()
+        FlowControlMixin {
+            paused: Cell::new(false),
+            fate: RefCell::default(),
+            drain_waiters: WaiterList::default(),
+            close_waiters: WaiterList::default(),
+            source: Cell::new(NO_SOURCE),
+        }
     }
 
     /// Has `drain_helper` wait from now on.
@@ -78,7 +87,7 @@ impl FlowControlMixin {
         if !self.paused.get() {
             return Ok(());
         }
-        self.drain_waiters.wait().await;
+        self.sleep(&self.drain_waiters, What::Room).await;
         let fate = self.fate.borrow().clone();
         match fate {
             Fate::Lost(Some(error)) => Err(error.into()),
@@ -94,13 +103,43 @@ impl FlowControlMixin {
     /// Cancel safe: it holds nothing.
     pub async fn close_waiter(&self) -> Option<ConnError> {
         if !self.is_lost() {
-            self.close_waiters.wait().await;
+            self.sleep(&self.close_waiters, What::ConnectionEnd).await;
         }
         let fate = self.fate.borrow().clone();
         match fate {
             Fate::Lost(error) => error,
             Fate::Alive => None,
         }
+    }
+}
+
+impl Default for FlowControlMixin {
+    fn default() -> Self {
+        FlowControlMixin::new()
+    }
+}
+
+impl FlowControlMixin {
+    pub(super) fn set_source(&self, transport: &Rc<dyn Transport>) {
+        let source = transport.get_extra_info(SourceNumber);
+        self.source.set(source.unwrap_or(NO_SOURCE));
+    }
+
+    /// What a read waits for that has so many bytes, and not enough.
+    pub(super) fn waits_for_bytes(&self, unread: usize) -> WaitsOn {
+        WaitsOn {
+            what: What::Bytes,
+            bytes: u32::try_from(unread).unwrap_or(u32::MAX),
+            which: self.source.get(),
+        }
+    }
+
+    pub(super) fn waits_for(&self, what: What) -> WaitsOn {
+        WaitsOn::numbered(what, self.source.get())
+    }
+
+    async fn sleep(&self, list: &WaiterList, what: What) {
+        noting(self.waits_for(what), list.wait()).await;
     }
 }
 

@@ -9,6 +9,7 @@ use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
 use crate::waiters::WaiterCell;
+use crate::waits::note;
 
 use super::flow_control::FlowControlMixin;
 
@@ -251,6 +252,7 @@ impl StreamState {
         match self.wait.get() {
             Waiting::ForFeed { fed: false } | Waiting::ToPull { fed: false } => {
                 self.waiter.register(cx.waker());
+                note(self.flow.waits_for_bytes(self.unread.get()));
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -294,6 +296,7 @@ impl Link {
 
     /// Sets the transport, and returns the one that was set before.
     pub(super) fn set_transport(&self, transport: Rc<dyn Transport>) -> Option<Rc<dyn Transport>> {
+        self.state.flow.set_source(&transport);
         self.transport.borrow_mut().replace(transport)
     }
 }

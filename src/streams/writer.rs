@@ -10,6 +10,7 @@ use crate::error::{ConnError, TimedOut};
 use crate::event_loop::{get_running_loop, running_loop};
 use crate::task::{spend_budget, yield_now};
 use crate::time::timeout_at;
+use crate::waits::{What, noting};
 
 use super::flow_control::connection_lost;
 use super::reader::StreamReader;
@@ -134,7 +135,8 @@ impl StreamWriter {
     pub async fn flush(&self) -> io::Result<()> {
         spend_budget().await;
         self.transport.flush();
-        std::future::poll_fn(|cx| self.transport.poll_flushed(cx)).await;
+        let flushed = std::future::poll_fn(|cx| self.transport.poll_flushed(cx));
+        noting(self.link.state.flow.waits_for(What::Flush), flushed).await;
         self.check()?;
         if self.transport.has_discarded() {
             return Err(connection_lost());

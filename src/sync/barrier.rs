@@ -15,6 +15,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::waiters::WaiterList;
+use crate::waits::What;
 
 /// Holds tasks back until a number of them has come, and again for the next as many.
 ///
@@ -53,7 +54,6 @@ pub struct Barrier {
 }
 
 /// Those who go on together.
-#[derive(Default)]
 struct Round {
     /// How many wait.
     arrived: Cell<usize>,
@@ -61,6 +61,17 @@ struct Round {
     /// The place of the next one who goes on.
     next_place: Cell<usize>,
     sleepers: WaiterList,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Round {
+            arrived: Cell::new(0),
+            fate: Cell::default(),
+            next_place: Cell::new(0),
+            sleepers: WaiterList::of(What::Barrier),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

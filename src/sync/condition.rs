@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use crate::waiters::{Wait, WaiterList};
+use crate::waits::What;
 
 use super::lock::{Lock, LockGuard};
 
@@ -72,7 +73,7 @@ impl Condition {
     pub fn with_lock(lock: Rc<Lock>) -> Condition {
         Condition {
             lock,
-            sleepers: WaiterList::default(),
+            sleepers: WaiterList::of(What::Condition),
         }
     }
 

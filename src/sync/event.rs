@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use crate::waiters::WaiterList;
+use crate::waits::What;
 
 /// Tells any number of tasks that something has happened.
 ///
@@ -32,7 +33,6 @@ use crate::waiters::WaiterList;
 /// })
 /// # }
 /// ```
-#[derive(Default)]
 pub struct Event {
     is_set: Cell<bool>,
     waiting: WaiterList,
@@ -42,7 +42,15 @@ impl Event {
     /// Makes an event that is not set.
     #[must_use]
     pub fn new() -> Event {
-        Event::default()
+        Event::of(What::Event)
+    }
+
+    /// One that is not set, and whose waiters wait for this.
+    pub(super) fn of(what: What) -> Event {
+        Event {
+            is_set: Cell::new(false),
+            waiting: WaiterList::of(what),
+        }
     }
 
     /// Says that it has happened, and wakes all who wait.
@@ -85,6 +93,12 @@ impl Event {
         if !self.is_set() {
             self.waiting.wait().await;
         }
+    }
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Event::new()
     }
 }
 

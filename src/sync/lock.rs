@@ -1,6 +1,11 @@
 //! The lock: one at a time.
 
+use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+
+use crate::waits::{TaskAddress, What, set_holder};
 
 use super::permits::Permits;
 
@@ -45,6 +50,10 @@ use super::permits::Permits;
 /// ```
 pub struct Lock {
     permits: Permits,
+    /// The task that holds it, if it was one that waited for it.
+    holder: Cell<Option<TaskAddress>>,
+    /// Whoever looks inside knows of the holder.
+    is_told: Cell<bool>,
 }
 
 impl Lock {
@@ -52,7 +61,9 @@ impl Lock {
     #[must_use]
     pub fn new() -> Lock {
         Lock {
-            permits: Permits::new(1),
+            permits: Permits::new(1, What::Lock),
+            holder: Cell::new(None),
+            is_told: Cell::new(false),
         }
     }
 
@@ -67,8 +78,25 @@ impl Lock {
     /// # asyncio
     /// `async with lock`, `Lock.acquire`.
     pub async fn acquire(&self) -> LockGuard<'_> {
-        self.permits.acquire().await;
+        let mut acquire = self.permits.acquire();
+        poll_fn(|cx| {
+            let polled = Pin::new(&mut acquire).poll(cx);
+            if polled.is_ready() {
+                self.holder.set(Some(TaskAddress::of(cx.waker())));
+            }
+            self.tell_holder();
+            polled
+        })
+        .await;
         LockGuard { lock: self }
+    }
+
+    /// Says to whoever looks inside who holds the lock, as far as somebody waits for it.
+    fn tell_holder(&self) {
+        if self.permits.waiting() > 0 || self.is_told.get() {
+            self.is_told.set(self.holder.get().is_some());
+            set_holder(self.permits.waits_on(), self.holder.get());
+        }
     }
 
     /// Takes the lock if that is possible without waiting.
@@ -95,6 +123,16 @@ impl Default for Lock {
     }
 }
 
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A guard that was forgotten may have left it so.
+        self.holder.set(None);
+        if self.is_told.get() {
+            self.tell_holder();
+        }
+    }
+}
+
 impl fmt::Debug for Lock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lock")
@@ -116,6 +154,10 @@ pub struct LockGuard<'a> {
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
+        self.lock.holder.set(None);
+        if self.lock.is_told.get() {
+            self.lock.tell_holder();
+        }
         self.lock.permits.release();
     }
 }

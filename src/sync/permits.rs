@@ -16,6 +16,7 @@ use std::task::{Context, Poll};
 
 use crate::executor::has_budget;
 use crate::waiters::{Wait, WaiterList};
+use crate::waits::{WaitsOn, What};
 
 /// Permits, and those who wait for one.
 pub(super) struct Permits {
@@ -27,16 +28,21 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    pub(super) fn new(free: usize) -> Permits {
+    pub(super) fn new(free: usize, what: What) -> Permits {
         Permits {
             free: Cell::new(free),
-            sleepers: WaiterList::default(),
+            sleepers: WaiterList::of(what),
             open_to_all: Cell::new(false),
         }
     }
 
     pub(super) fn free(&self) -> usize {
         self.free.get()
+    }
+
+    /// What those who sleep here wait for.
+    pub(super) fn waits_on(&self) -> WaitsOn {
+        self.sleepers.waits_on()
     }
 
     pub(super) fn waiting(&self) -> usize {

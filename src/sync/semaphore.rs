@@ -5,6 +5,8 @@ use std::fmt;
 use std::io;
 use std::mem;
 
+use crate::waits::What;
+
 use super::permits::Permits;
 
 /// Lets a number of tasks at a time do something: so many connections, so many jobs.
@@ -62,7 +64,7 @@ impl Semaphore {
     #[must_use]
     pub fn new(value: usize) -> Semaphore {
         Semaphore {
-            permits: Permits::new(value),
+            permits: Permits::new(value, What::Semaphore),
         }
     }
 

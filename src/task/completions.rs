@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 
 use crate::executor::{AtTaskEnd, Task};
 use crate::waiters::WaiterCell;
+use crate::waits::TaskAddress;
 
 /// The numbers of tasks that have ended and were not looked at yet.
 #[derive(Default)]
@@ -56,5 +57,9 @@ impl AtTaskEnd for Completions {
     fn task_ended(self: Rc<Self>, number: usize) {
         self.ended.borrow_mut().push_back(number);
         self.waiter.wake();
+    }
+
+    fn sleeper(&self) -> Option<TaskAddress> {
+        self.waiter.sleeper()
     }
 }

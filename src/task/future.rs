@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use crate::error::Cancelled;
 use crate::event_loop::LoopHandle;
 use crate::waiters::WaiterCell;
+use crate::waits::{WaitsOn, What, note};
 
 /// Makes a future of the running loop's, and the promise that completes it.
 ///
@@ -143,6 +144,7 @@ impl<T> std::future::Future for Future<T> {
             State::Promised => {
                 self.shared.state.set(State::Promised);
                 self.shared.waiter.register(cx.waker());
+                note(WaitsOn::this(What::Promise, &*self.shared));
                 Poll::Pending
             }
             State::Over => panic!("a future was polled again after it had given its value"),

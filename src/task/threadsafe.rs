@@ -24,6 +24,7 @@ use std::time::Duration;
 use crate::error::{JoinError, LoopError, TimedOut};
 use crate::event_loop::{RemoteHandle, get_running_loop, running_loop};
 use crate::executor::{AtTaskEnd, Task, TaskId};
+use crate::waits::{TaskAddress, WaitsOn, What, note};
 
 impl RemoteHandle {
     /// Runs a coroutine as a task of the loop, from another thread.
@@ -198,6 +199,7 @@ impl<T: Send + 'static> Future for RemoteTask<T> {
         let stale = progress.waker.replace(waker);
         drop(progress);
         drop(stale);
+        note(WaitsOn::that(What::Thread));
         Poll::Pending
     }
 }
@@ -341,5 +343,9 @@ impl<T> AtTaskEnd for Relay<T> {
         if let Some(outcome) = task.take_outcome() {
             answer.give(outcome);
         }
+    }
+
+    fn sleeper(&self) -> Option<TaskAddress> {
+        None // it is on another thread
     }
 }

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 
 use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
-    SockName, SocketInfo, Transport, WriteLimitsError, WritePolicy,
+    SockName, SocketInfo, SourceNumber, Transport, WriteLimitsError, WritePolicy,
 };
 use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::{LoopCore, LoopHandle, MAX_RECEIVE};
@@ -623,7 +623,8 @@ impl Transport for StreamTransport {
             .answer::<Pipe>(|| {
                 let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
                 fd.map(PipeInfo::new)
-            });
+            })
+            .answer::<SourceNumber>(|| Some(self.id.get().to_bits()));
         #[cfg(feature = "unix-credentials")]
         request.answer::<contract::PeerCredentials>(|| self.info.peer_credentials);
     }
@@ -875,6 +876,10 @@ impl EventSource for StreamTransport {
 
     fn owner(&self) -> Option<String> {
         (!self.is_closing()).then(|| format!("{self:?}"))
+    }
+
+    fn describe(&self) -> String {
+        format!("{self:?}")
     }
 }
 

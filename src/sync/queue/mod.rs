@@ -20,6 +20,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 
+use crate::waits::What;
+
 use super::event::Event;
 use super::permits::Permits;
 
@@ -93,11 +95,11 @@ impl<T, O: QueueOrder<T>> Queue<T, O> {
         let places = if maxsize == 0 { usize::MAX } else { maxsize };
         Queue {
             store: RefCell::new(store),
-            items: Permits::new(0),
-            places: Permits::new(places),
+            items: Permits::new(0, What::Item),
+            places: Permits::new(places, What::Place),
             maxsize,
             unfinished: Cell::new(0),
-            finished: Event::new(),
+            finished: Event::of(What::ItemsDone),
             shut_down: Cell::new(false),
             item: PhantomData,
         }

@@ -1,0 +1,248 @@
+//! The waits: what the task whose step runs began to wait for.
+//!
+//! Layer 0. Above: whatever makes a task wait; the executor, which keeps what was noted.
+//!
+//! ```text
+//!   a step begins ──► Noting ──► poll ──► a future must wait ──note──► NOTED
+//!   the step ends ◄── what was noted goes into the task's slot ◄─────────┘
+//! ```
+//!
+//! Whoever returns `Pending` notes a word and a number: some bytes are stored, and nothing
+//! is looked up. What they mean is found out when somebody asks: `event_loop::call_graph`.
+//! Timers and the ends of tasks are not noted, for the loop finds the wakers that wait for
+//! them.
+//!
+//! Always true: what is noted is a copy; it keeps nothing alive and is never called.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Waker;
+
+/// What a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WaitsOn {
+    pub(crate) what: What,
+    /// How many bytes are there already, where it waits for bytes.
+    pub(crate) bytes: u32,
+    /// Which one it is: a source by its id, a thing in memory by its address, a descriptor
+    /// by its number.
+    pub(crate) which: u64,
+}
+
+/// A word for what a task waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum What {
+    /// Nothing that was noted.
+    Nothing,
+    /// Bytes of a stream, or its end.
+    Bytes,
+    /// Room in the write buffer of a stream.
+    Room,
+    /// That what was written has left.
+    Flush,
+    /// The end of a connection.
+    ConnectionEnd,
+    /// A connection that is being made.
+    Connect,
+    /// A descriptor.
+    Descriptor,
+    /// The value of a future.
+    Promise,
+    /// What a thread is at.
+    Thread,
+    /// A signal of this number.
+    Signal,
+    /// The end of a server.
+    ServerEnd,
+    Lock,
+    Event,
+    Semaphore,
+    Condition,
+    Barrier,
+    /// An item of a queue.
+    Item,
+    /// Room in a queue.
+    Place,
+    /// That all items of a queue are done.
+    ItemsDone,
+}
+
+/// The number of no source: what a stream has that no transport feeds.
+pub(crate) const NO_SOURCE: u64 = u64::MAX;
+
+impl WaitsOn {
+    /// One of a kind, of which it isn't known which.
+    pub(crate) const fn that(what: What) -> WaitsOn {
+        WaitsOn {
+            what,
+            bytes: 0,
+            which: 0,
+        }
+    }
+
+    /// One that is named by a number.
+    pub(crate) const fn numbered(what: What, which: u64) -> WaitsOn {
+        WaitsOn {
+            what,
+            bytes: 0,
+            which,
+        }
+    }
+
+    /// One that is named by where it lies: it doesn't move while somebody waits for it.
+    pub(crate) fn this<T>(what: What, thing: &T) -> WaitsOn {
+        WaitsOn::numbered(what, std::ptr::from_ref(thing).addr() as u64)
+    }
+}
+
+/// What a task waited for when its step ended: the fields of a [`WaitsOn`], and a count that
+/// fits into the gap between them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Noted {
+    what: What,
+    /// How many others it waits for beside that.
+    pub(crate) others: u8,
+    bytes: u32,
+    which: u64,
+}
+
+impl Noted {
+    pub(crate) const NOTHING: Noted = Noted {
+        what: What::Nothing,
+        others: 0,
+        bytes: 0,
+        which: 0,
+    };
+
+    /// What was noted first.
+    pub(crate) fn first(&self) -> WaitsOn {
+        WaitsOn {
+            what: self.what,
+            bytes: self.bytes,
+            which: self.which,
+        }
+    }
+}
+
+thread_local! {
+    static NOTED: Cell<Noted> = const { Cell::new(Noted::NOTHING) };
+}
+
+/// Notes what the task whose step runs waits for. Called on the way to `Pending`.
+pub(crate) fn note(waits_on: WaitsOn) {
+    if waits_on.what == What::Nothing {
+        return;
+    }
+    let known = NOTED.get();
+    let WaitsOn { what, bytes, which } = waits_on;
+    NOTED.set(match known.what {
+        What::Nothing => Noted {
+            what,
+            others: 0,
+            bytes,
+            which,
+        },
+        _ if known.first() == waits_on => known,
+        _ => Noted {
+            others: known.others.saturating_add(1),
+            ..known
+        },
+    });
+}
+
+/// Awaits something, and notes what that is while it waits.
+pub(crate) async fn noting<F: Future + Unpin>(waits_on: WaitsOn, mut future: F) -> F::Output {
+    poll_fn(|cx| {
+        let polled = Pin::new(&mut future).poll(cx);
+        if polled.is_pending() {
+            note(waits_on);
+        }
+        polled
+    })
+    .await
+}
+
+/// Collects what is noted during a step; that of an outer loop gets its own back.
+pub(crate) struct Noting {
+    outer: Noted,
+}
+
+impl Noting {
+    pub(crate) fn begin() -> Noting {
+        Noting {
+            outer: NOTED.replace(Noted::NOTHING),
+        }
+    }
+
+    pub(crate) fn end(self) -> Noted {
+        NOTED.get()
+    }
+}
+
+impl Drop for Noting {
+    fn drop(&mut self) {
+        NOTED.set(self.outer);
+    }
+}
+
+thread_local! {
+    /// Who holds the locks that somebody waits for.
+    static HOLDERS: RefCell<BTreeMap<u64, TaskAddress>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// Says who holds what others wait for. Whoever says so also says when it is over.
+pub(crate) fn set_holder(of: WaitsOn, holder: Option<TaskAddress>) {
+    // The thread may be about to end; then nobody asks any more.
+    let _ = HOLDERS.try_with(|holders| match holder {
+        Some(holder) => holders.borrow_mut().insert(of.which, holder),
+        None => holders.borrow_mut().remove(&of.which),
+    });
+}
+
+/// Returns who holds what others wait for, if that is known.
+pub(crate) fn holder(of: WaitsOn) -> Option<TaskAddress> {
+    HOLDERS.with_borrow(|holders| holders.get(&of.which).copied())
+}
+
+/// Who a waker wakes: the address of what all wakers of a task share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TaskAddress(pub(crate) usize);
+
+impl TaskAddress {
+    pub(crate) fn of(waker: &Waker) -> TaskAddress {
+        TaskAddress(waker.data().addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOCK: WaitsOn = WaitsOn::numbered(What::Lock, 1);
+    const EVENT: WaitsOn = WaitsOn::numbered(What::Event, 2);
+
+    #[test]
+    fn the_first_is_kept_and_the_others_are_counted() {
+        let noting = Noting::begin();
+        note(LOCK);
+        note(LOCK); // polled twice in one step
+        note(EVENT);
+        let noted = noting.end();
+        assert_eq!((noted.first(), noted.others), (LOCK, 1));
+    }
+
+    #[test]
+    fn a_step_within_a_step_notes_for_itself() {
+        let outer = Noting::begin();
+        note(LOCK);
+        let inner = Noting::begin();
+        note(EVENT);
+        assert_eq!(inner.end().first(), EVENT);
+        let noted = outer.end();
+        assert_eq!((noted.first(), noted.others), (LOCK, 0));
+        assert_eq!(NOTED.get().what, What::Nothing);
+    }
+}
