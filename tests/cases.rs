@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 /// The catalogue's cases, by group. Numbers that are missing were never given, or given up.
-const CATALOGUE: [(&str, &[u16]); 11] = [
+const CATALOGUE: [(&str, &[u16]); 12] = [
     (
         "LOOP", // the loop, the executor, the reactor
         &[
@@ -65,6 +65,13 @@ const CATALOGUE: [(&str, &[u16]); 11] = [
     (
         "CON", // connecting
         &[1, 2, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 16, 18, 22],
+    ),
+    (
+        "TLS", // TLS, its beginning and its end
+        &[
+            1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 20, 21, 22, 24, 25, 26, 27, 29, 30, 31,
+            35, 36, 38, 39, 41, 42, 45, 48, 49,
+        ],
     ),
 ];
 
