@@ -54,6 +54,7 @@ pub(crate) enum What {
     /// What a thread is at.
     Thread,
     /// A signal of this number.
+    #[cfg(feature = "signals")]
     Signal,
     /// The end of a server.
     ServerEnd,

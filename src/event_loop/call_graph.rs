@@ -469,6 +469,7 @@ impl Capture<'_> {
             What::Descriptor => WaitsFor::Descriptor(which),
             What::Promise => WaitsFor::Future(self.meet(noted)),
             What::Thread => WaitsFor::Thread,
+            #[cfg(feature = "signals")]
             What::Signal => WaitsFor::Signal(which),
             What::ServerEnd => WaitsFor::ServerEnd(self.meet(noted)),
             What::Lock => WaitsFor::Lock {
