@@ -38,6 +38,8 @@ mod tls; //         a protocol below, a transport above
 mod streams; //     callbacks become coroutines
 // Layer 8
 mod net; //         connecting and serving
+#[cfg(feature = "subprocess")]
+mod subprocess; //  child processes
 // Layer 9
 #[cfg(feature = "testing")]
 pub mod testing; // what tests of transports and protocols need
@@ -75,6 +77,10 @@ pub use sock::SockTarget;
 pub use streams::{
     ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
     StreamReaderProtocol, StreamWriter, copy, copy_bidirectional, memory_stream_pair,
+};
+#[cfg(feature = "subprocess")]
+pub use subprocess::{
+    CreateSubprocess, Process, create_subprocess, create_subprocess_exec, create_subprocess_shell,
 };
 pub use sync::{
     Barrier, BoundedSemaphore, BrokenBarrierError, Condition, ConditionGuard, Event, Fifo, Lifo,
@@ -115,7 +121,7 @@ mod book {
     struct FromAsyncio;
     #[doc = include_str!("../docs/04-cases.md")]
     struct Cases;
-    #[cfg(feature = "unix-credentials")] // a recipe asks for them
+    #[cfg(all(feature = "unix-credentials", feature = "subprocess"))] // recipes ask for them
     #[doc = include_str!("../docs/05-recipes.md")]
     struct Recipes;
     #[doc = include_str!("../docs/06-serving.md")]

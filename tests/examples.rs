@@ -452,6 +452,23 @@ fn lines_of_standard_input_come_back_with_their_numbers() -> io::Result<()> {
     Ok(())
 }
 
+// ------------------------------------------------------------- child processes
+
+#[test]
+#[cfg(feature = "subprocess")]
+fn the_date_comes_from_a_child_process() -> io::Result<()> {
+    let program = Program::start(&mut example("subprocess_date")?)?;
+    let line = program.next_line()?;
+    program.ends()?.well();
+    // Such as 2026-04-01 12:34:56.789012, digits standing for any.
+    let shape = |line: &str| line.replace(|c: char| c.is_ascii_digit(), "0");
+    let [promised] = &promised("subprocess_date")?[..] else {
+        panic!("it promises one line");
+    };
+    assert_eq!(shape(&line), shape(promised));
+    Ok(())
+}
+
 // ------------------------------------------------------------- chat
 
 #[test]

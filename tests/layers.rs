@@ -32,7 +32,7 @@ const LAYERS: &[Layer] = &[
     layer(5, "5 transports", &["transports"]),
     layer(6, "6 tls", &["tls"]),
     layer(7, "7 streams", &["streams"]),
-    layer(8, "8 net", &["net"]),
+    layer(8, "8 net", &["net", "subprocess"]),
     layer(9, "9 testing", &["testing"]),
 ];
 
