@@ -1,6 +1,5 @@
 //! Starts each example as its first comment says, talks to it, stops it, and compares what
-//! it prints with that comment and with the table of acceptance tests (E1–E7, E9, E10).
-//! it prints with that comment and with the table of acceptance tests (E1–E9).
+//! it prints with that comment and with the table of acceptance tests (E1–E10).
 //!
 //! The examples are built by `cargo test`. Before `cargo test --test examples` alone, build
 //! them with `cargo build --examples`.
@@ -24,6 +23,34 @@ use std::time::Duration;
 use millstream::{EventLoop, StreamReader, StreamWriter, start_server};
 use programs::{Ended, PATIENCE, Program, example};
 use socket2::{Domain, SockRef, Socket, Type};
+
+// ------------------------------------------------------------- queues
+
+#[test]
+fn the_workers_of_a_queue_sleep_in_parallel() -> io::Result<()> {
+    let program = Program::start(&mut example("queue_workers")?)?;
+    let mut slept = [0; 3];
+    loop {
+        let line = program.next_line()?;
+        let Some(rest) = line.strip_prefix("worker-") else {
+            assert_eq!(line, "====");
+            break;
+        };
+        let (worker, rest) = rest.split_at(1);
+        assert!(rest.starts_with(" has slept for "), "{line}");
+        slept[worker.parse::<usize>().map_err(io::Error::other)?] += 1;
+    }
+    assert_eq!(slept.iter().sum::<u32>(), 20);
+    assert!(slept.iter().all(|&jobs| jobs > 0), "{slept:?}");
+    let line = program.next_line()?;
+    assert!(
+        line.starts_with("3 workers slept in parallel for "),
+        "{line}"
+    );
+    program.prints(&["total expected sleep time: 0.94 seconds"])?;
+    program.ends()?.well();
+    Ok(())
+}
 
 // ------------------------------------------------------------- echo with streams
 
