@@ -3,19 +3,22 @@
 //! A logger is a process's own for ever, so these tests have a file to themselves.
 
 use std::env;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::rc::Rc;
 use std::sync::{Mutex, Once, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
-    Clock, EventLoop, ExceptionContext, HostQuery, Resolver, Resolving, open_connection, sleep,
+    Clock, EventLoop, ExceptionContext, HostQuery, Protocol, Resolver, Resolving, StreamReader,
+    StreamWriter, Transport, open_connection, sleep, start_server, yield_now,
 };
+use socket2::SockRef;
 
 #[test]
 fn a_callback_that_takes_long_is_named() -> io::Result<()> {
@@ -84,6 +87,104 @@ fn a_watcher_that_takes_long_is_named() -> io::Result<()> {
     );
     assert!(warning.ends_with(") took 1.000 seconds"), "{warning}");
     Ok(())
+}
+
+/// Lets time pass while it is told of bytes.
+struct Dawdles(Clock);
+
+impl Protocol for Dawdles {
+    fn data_received(&mut self, _transport: &Rc<dyn Transport>, _data: &[u8]) {
+        self.0.advance(Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn a_callback_of_a_protocol_that_takes_long_is_named_by_its_transport() -> io::Result<()> {
+    let journal = Journal::open();
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    event_loop.set_debug(true);
+    let (ours, mut theirs) = UnixStream::pair()?;
+    let connection = event_loop.create_connection_sock(|| Dawdles(clock), ours);
+    let _transport = event_loop.run_until_complete(connection)??;
+    theirs.write_all(b"x")?;
+    event_loop.turn(None)?;
+    let [warning] = journal
+        .of_this_test(Level::Warn)
+        .try_into()
+        .expect("there is one");
+    let warning: String = warning;
+    assert!(
+        warning.starts_with("Executing Handle(read of <StreamTransport unix fd="),
+        "{warning}"
+    );
+    assert!(warning.ends_with(") took 2.000 seconds"), "{warning}");
+    Ok(())
+}
+
+#[test]
+fn pauses_and_the_end_of_a_connection_are_logged_in_debug_mode_only() -> io::Result<()> {
+    let journal = Journal::open();
+    let event_loop = EventLoop::new()?;
+    for debug in [false, true] {
+        event_loop.set_debug(debug);
+        let (ours, theirs) = UnixStream::pair()?;
+        let connection = event_loop.create_connection_sock(|| Dawdles(Clock::simulated()), ours);
+        let transport = event_loop.run_until_complete(connection)??;
+        transport.pause_reading();
+        transport.resume_reading();
+        drop(theirs);
+        while !transport.is_closing() {
+            event_loop.turn(None)?;
+        }
+        let logged = journal.of_this_test(Level::Debug);
+        let expected: &[&str] = match debug {
+            true => &[" pauses reading", " resumes reading", " received EOF"],
+            false => &[],
+        };
+        assert_eq!(logged.len(), expected.len(), "{logged:?}");
+        for (line, end) in logged.iter().zip(expected) {
+            let named = line.starts_with("<StreamTransport ");
+            assert!(named && line.ends_with(end), "{line}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn clients_and_their_errors_are_logged_in_debug_mode() -> io::Result<()> {
+    let journal = Journal::open();
+    let event_loop = EventLoop::new()?;
+    event_loop.set_debug(true);
+    let serving = async {
+        let server = start_server(wait_for_bytes, "127.0.0.1", 0).await?;
+        let port = server.sockets()[0].port().expect("it is on the internet");
+        let client = TcpStream::connect(("127.0.0.1", port))?;
+        while server.connection_count() == 0 {
+            yield_now().await;
+        }
+        // So that dropping it makes a reset.
+        SockRef::from(&client).set_linger(Some(Duration::ZERO))?;
+        drop(client);
+        while server.connection_count() > 0 {
+            yield_now().await;
+        }
+        io::Result::Ok(())
+    };
+    event_loop.run_until_complete(serving)??;
+    let logged = journal.of_this_test(Level::Debug).join("\n");
+    for words in [
+        " accepts a connection from ",
+        ": Fatal read error on socket transport: Connection reset by peer",
+    ] {
+        assert!(logged.contains(words), "no {words} in\n{logged}");
+    }
+    Ok(())
+}
+
+async fn wait_for_bytes(mut reader: StreamReader, _writer: StreamWriter) {
+    // How the connection ends is what the log tells.
+    let _ = reader.read(1).await;
 }
 
 #[test]

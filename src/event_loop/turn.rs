@@ -213,7 +213,10 @@ impl LoopCore {
             },
             Ready::Source(id, direction) => match self.reactor.callback_name(*id, *direction) {
                 Some(name) => format!("Handle({name})"),
-                None => format!("{direction:?} of {id:?}"),
+                None => match self.reactor.describe(*id) {
+                    Some(source) => format!("Handle({direction} of {source})"),
+                    None => "a source that is closed".to_owned(),
+                },
             },
         }
     }

@@ -27,6 +27,7 @@ pub(crate) use readiness::SHORT_MEANS_EXHAUSTED;
 pub(crate) use sources::SourceId;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
@@ -68,6 +69,15 @@ pub(crate) trait EventSource {
 pub(crate) enum Direction {
     Read,
     Write,
+}
+
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        })
+    }
 }
 
 /// `mio::Poll`, and the slab of what it watches.

@@ -184,7 +184,9 @@ impl Socket {
     /// Sends small pieces at once, on TCP. Never fails: the peer may be gone already.
     pub(super) fn set_nodelay(&self) {
         if let Socket::Tcp(stream) = self {
-            let _ = stream.set_nodelay(true);
+            if let Err(error) = stream.set_nodelay(true) {
+                log::debug!("TCP_NODELAY: {error}");
+            }
         }
     }
 
