@@ -128,4 +128,7 @@ mod book {
     struct Serving;
     #[doc = include_str!("../docs/07-looking-inside.md")]
     struct LookingInside;
+    #[cfg(feature = "tls")]
+    #[doc = include_str!("../docs/08-tls.md")]
+    struct Tls;
 }

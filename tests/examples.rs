@@ -301,8 +301,9 @@ fn e3_an_answer_without_any_line_ends_well() -> io::Result<()> {
 #[test]
 fn e3_what_is_no_url_for_it_is_told_why() -> io::Result<()> {
     for (url, reason) in [
-        ("https://example.com/", "https:// needs TLS"),
-        ("example.com", "'example.com' does not begin with http://"),
+        #[cfg(not(feature = "tls"))]
+        ("https://example.com/", "https:// needs the feature `tls`"),
+        ("example.com", "'example.com' begins neither with http://"),
         ("http://127.0.0.1:port/", "port is not the number of a port"),
     ] {
         let ended = Program::start(example("http_headers")?.arg(url))?.ends()?;
@@ -876,7 +877,7 @@ fn every_example_says_first_how_to_run_it() -> io::Result<()> {
 
 #[test]
 fn every_example_is_started_by_a_test() -> io::Result<()> {
-    let tests = include_str!("examples.rs");
+    let tests = concat!(include_str!("examples.rs"), include_str!("tls_examples.rs"));
     for name in names()? {
         assert!(tests.contains(&format!("\"{name}\"")), "{name} is not");
     }

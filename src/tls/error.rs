@@ -35,7 +35,7 @@ use super::settings::Seconds;
 /// })
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct TlsError {
     stage: Stage,
     error: rustls::Error,
@@ -99,6 +99,13 @@ impl fmt::Display for TlsError {
             (Stage::Data, _) => "SSL error in data received",
         };
         write!(f, "{message}: {}", self.error)
+    }
+}
+
+/// As it displays: what `main` returns is printed in this way.
+impl fmt::Debug for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
