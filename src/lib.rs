@@ -23,7 +23,7 @@ mod executor; //    the ready queue, the task table, wakers
 // Layer 3
 mod event_loop; //  one turn after another; timers, handles, threads, run
 // Layer 4a
-mod task; //        spawn, yield, futures
+mod task; //        spawn, yield, futures, several at once
 mod time; //        sleep, timeout
 mod sync; //        events, locks, queues
 mod sock; //        sockets of your own, without a transport
