@@ -11,7 +11,7 @@ use crate::executor::Task;
 
 pub(super) use sealed::Watcher;
 
-/// What [`gather`] takes: a `Vec` or an array of futures, or a tuple.
+/// What [`gather`](crate::gather) takes: a `Vec` or an array of futures, or a tuple.
 pub trait Gatherable: sealed::Sealed {
     /// The tasks that they become.
     type Children: GatheredTasks;
@@ -20,9 +20,9 @@ pub trait Gatherable: sealed::Sealed {
     fn spawn_all(self, handle: &LoopHandle) -> Self::Children;
 }
 
-/// The tasks that [`gather`] made.
+/// The tasks that [`gather`](crate::gather) made.
 pub trait GatheredTasks: Unpin + sealed::Sealed {
-    /// What [`Gather::return_exceptions`] gives: a `Result` for each.
+    /// What [`Gather::return_exceptions`](crate::Gather::return_exceptions) gives: a `Result` for each.
     type Outcomes;
 
     #[doc(hidden)]
@@ -38,9 +38,9 @@ pub trait GatheredTasks: Unpin + sealed::Sealed {
     fn take_outcomes(&mut self) -> Self::Outcomes;
 }
 
-/// The tasks that [`gather`] made, of futures that return a `Result`.
+/// The tasks that [`gather`](crate::gather) made, of futures that return a `Result`.
 pub trait FallibleTasks: GatheredTasks {
-    /// What [`gather`] gives.
+    /// What [`gather`](crate::gather) gives.
     type Values;
 
     /// What it fails with.
