@@ -160,3 +160,70 @@ impl DatagramState {
         self.marks.set(high, low, self.size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(len: usize) -> Datagram {
+        Datagram {
+            data: vec![0; len],
+            address: None,
+        }
+    }
+
+    #[test]
+    fn each_datagram_counts_for_eight_bytes_more() {
+        let mut state = DatagramState::new();
+        assert_eq!(state.admit(), Fate::SendNow);
+        state.queue(of(0));
+        state.queue(of(100));
+        assert_eq!(state.size(), 116);
+        assert_eq!(state.admit(), Fate::Queue, "it would overtake");
+        state.remove_first();
+        assert_eq!(state.size(), 108);
+        state.remove_first();
+        state.remove_first();
+        assert_eq!((state.size(), state.admit()), (0, Fate::SendNow));
+    }
+
+    #[test]
+    fn writing_is_paused_strictly_above_the_mark() {
+        let mut state = DatagramState::new();
+        assert!(state.set_limits(Some(100), Some(10)).is_ok());
+        state.queue(of(92));
+        assert!(!state.is_paused());
+        state.queue(of(0));
+        assert!(state.is_paused());
+        state.remove_first();
+        assert!(!state.is_paused(), "8 bytes are below the low mark");
+        assert!(state.set_limits(Some(1), Some(2)).is_err());
+        assert_eq!(state.limits(), (10, 100));
+    }
+
+    #[test]
+    fn a_close_waits_for_the_queue_and_an_abort_does_not() {
+        let mut state = DatagramState::new();
+        state.queue(of(1));
+        state.close();
+        assert!(state.is_closing() && !state.is_all_sent_and_closed());
+        state.remove_first();
+        assert!(state.is_all_sent_and_closed());
+        assert!(!state.is_all_sent_and_closed(), "it is lost once");
+        assert!(!state.force_close());
+
+        let mut state = DatagramState::new();
+        state.queue(of(1));
+        assert!(state.force_close());
+        assert!(state.is_lost() && state.size() == 0);
+    }
+
+    #[test]
+    fn the_fifth_datagram_that_comes_too_late_is_warned_of() {
+        let mut state = DatagramState::new();
+        state.close();
+        let warned: Vec<Fate> = (0..6).map(|_| state.admit()).collect();
+        let expected = [false, false, false, false, true, true].map(|warn| Fate::Drop { warn });
+        assert_eq!(warned, expected);
+    }
+}
