@@ -65,8 +65,8 @@ impl LoopHandle {
     /// # Errors
     /// `InvalidInput` if a client gives no `server_hostname`, a server gives one, or a
     /// timeout is zero; `Unsupported` on a transport that is encrypted already. Those
-    /// leave the connection as it is. What the handshake fails with: see [`TlsError`]
-    /// (crate::TlsError).
+    /// leave the connection as it is. What the handshake fails with: see
+    /// [`TlsError`](crate::TlsError).
     ///
     /// # Cancel safety
     /// Dropping the future closes the transport.
