@@ -56,6 +56,9 @@ pub(crate) enum What {
     /// A signal of this number.
     #[cfg(feature = "signals")]
     Signal,
+    /// The end of the process with this number.
+    #[cfg(feature = "subprocess")]
+    Process,
     /// The end of a server.
     ServerEnd,
     Lock,

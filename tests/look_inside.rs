@@ -416,3 +416,37 @@ fn a_busy_loop_does_not_sleep() -> io::Result<()> {
     assert!(get_running_loop().is_err());
     Ok(())
 }
+
+#[test]
+fn a_thread_is_named() -> io::Result<()> {
+    run(async {
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let handle = get_running_loop()?;
+        let job = async move { handle.run_in_executor(move || goes_on.recv()).await };
+        named("job", job);
+        yield_now().await;
+        let graph = capture_call_graph();
+        assert_eq!(node(&graph, "job").waits_for, [WaitsFor::Thread]);
+        drop(go_on);
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+#[cfg(feature = "subprocess")]
+fn a_child_process_is_named() -> io::Result<()> {
+    run(async {
+        // It ends when its input does: with the handle.
+        let input = std::process::Stdio::piped();
+        let child = millstream::create_subprocess_exec("cat")
+            .stdin(input)
+            .await?;
+        let pid = child.pid();
+        named("parent", async move { child.wait().await.success() });
+        yield_now().await;
+        let graph = capture_call_graph();
+        let expected = [WaitsFor::Process(pid.into())];
+        assert_eq!(node(&graph, "parent").waits_for, expected);
+        io::Result::Ok(())
+    })
+}

@@ -125,6 +125,8 @@ pub enum WaitsFor {
     Thread,
     /// The signal with this number.
     Signal(u64),
+    /// The end of the child process with this number.
+    Process(u64),
     /// So many other things.
     Others(usize),
     /// Something that is none of this library's.
@@ -384,6 +386,7 @@ impl fmt::Display for WaitsFor {
             WaitsFor::QueueDone(number) => write!(f, "all items of a queue to be done ({number})"),
             WaitsFor::ServerEnd(number) => write!(f, "the end of server {number}"),
             WaitsFor::Thread => f.write_str("a thread"),
+            WaitsFor::Process(pid) => write!(f, "the end of process {pid}"),
             WaitsFor::Signal(number) => write!(f, "signal {number}"),
             WaitsFor::Others(number) => write!(f, "{number} more"),
             WaitsFor::Unknown => f.write_str("something unknown"),
@@ -469,6 +472,8 @@ impl Capture<'_> {
             What::Descriptor => WaitsFor::Descriptor(which),
             What::Promise => WaitsFor::Future(self.meet(noted)),
             What::Thread => WaitsFor::Thread,
+            #[cfg(feature = "subprocess")]
+            What::Process => WaitsFor::Process(which),
             #[cfg(feature = "signals")]
             What::Signal => WaitsFor::Signal(which),
             What::ServerEnd => WaitsFor::ServerEnd(self.meet(noted)),

@@ -26,6 +26,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::event_loop::LoopHandle;
 use crate::waiters::WakerSet;
+use crate::waits::{WaitsOn, What, note};
 
 /// How soon a child is asked for the first time where no descriptor tells of its end; the
 /// pause doubles up to [`LONGEST_PAUSE`].
@@ -141,6 +142,7 @@ impl Reaper {
             return Poll::Ready(status);
         }
         self.waiters.register(cx.waker());
+        note(WaitsOn::numbered(What::Process, self.pid.into()));
         Poll::Pending
     }
 
