@@ -209,6 +209,8 @@ pub enum EofKind {
 pub enum ReadInto {
     /// Into the loop's buffer, shared by all its connections; `data_received` follows.
     Shared,
+    /// As `Shared`, but no more than this many bytes at once; not zero, which counts as one.
+    SharedUpTo(usize),
     /// Into this vector, as far as its length goes; `buffer_updated` or `buffer_unused`
     /// gives it back.
     Lent(Vec<u8>),

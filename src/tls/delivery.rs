@@ -152,7 +152,8 @@ impl TlsTransport {
         };
         let place = self.call("get_buffer", |p| p.get_buffer(&me, engine.readable()));
         match place {
-            Ok(Some(ReadInto::Shared)) => self.deliver_shared(engine),
+            Ok(Some(ReadInto::Shared)) => self.deliver_shared(engine, usize::MAX),
+            Ok(Some(ReadInto::SharedUpTo(most))) => self.deliver_shared(engine, most.max(1)),
             Ok(Some(ReadInto::Lent(buffer))) => self.deliver_lent(engine, buffer),
             Ok(Some(ReadInto::Later)) => self.left_to_reader.set(true),
             Ok(None) => return Flow::Held,
@@ -163,14 +164,14 @@ impl TlsTransport {
         Flow::GoesOn
     }
 
-    fn deliver_shared(&self, engine: &mut Engine) {
+    fn deliver_shared(&self, engine: &mut Engine, most: usize) {
         // `get_buffer` may have closed or paused.
         let Some(me) = self.me().filter(|_| self.is_reading_now()) else {
             return;
         };
         let record = engine.plaintext();
-        let n = record.len();
-        let told = self.call("data_received", |p| p.data_received(&me, record));
+        let n = record.len().min(most);
+        let told = self.call("data_received", |p| p.data_received(&me, &record[..n]));
         engine.consume(n);
         self.after_delivery(told, "Fatal error: protocol.data_received() call failed.");
     }

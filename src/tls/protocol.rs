@@ -3,10 +3,17 @@
 use std::fmt;
 use std::rc::Rc;
 
-use crate::contract::{AfterEof, Protocol, Transport};
+use crate::contract::{AfterEof, Protocol, ReadInto, Transport};
 use crate::error::ConnError;
 
 use super::transport::TlsTransport;
+
+/// Bytes of ciphertext that are received at once.
+///
+/// 64 KiB: four full records. What is decrypted of them lies well under twice a reader's
+/// limit, so one that keeps up is not paused, which would leave the rest here to be kept;
+/// and all of it fits into a processor's second cache, where it is copied twice.
+const RECEIVED_AT_ONCE: usize = 64 * 1024;
 
 /// Hands the raw transport's callbacks to the TLS transport above.
 ///
@@ -47,6 +54,10 @@ impl Protocol for TlsProtocol {
     fn resume_writing(&mut self, _raw: &Rc<dyn Transport>) {
         self.above.turn_out();
         self.above.reconcile();
+    }
+
+    fn get_buffer(&mut self, _raw: &Rc<dyn Transport>, _hint: usize) -> ReadInto {
+        ReadInto::SharedUpTo(RECEIVED_AT_ONCE)
     }
 
     fn transport_above(&self) -> Option<Rc<dyn Transport>> {

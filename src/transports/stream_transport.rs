@@ -213,7 +213,8 @@ impl StreamTransport {
     fn receive(&self, me: &Rc<dyn Transport>) {
         let place = self.call("get_buffer", |p| p.get_buffer(me, MAX_RECEIVE));
         match place {
-            Ok(Some(ReadInto::Shared)) => self.receive_shared(me),
+            Ok(Some(ReadInto::Shared)) => self.receive_shared(me, MAX_RECEIVE),
+            Ok(Some(ReadInto::SharedUpTo(most))) => self.receive_shared(me, most),
             Ok(Some(ReadInto::Lent(buffer))) => self.receive_lent(me, buffer),
             // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
             Ok(Some(ReadInto::Later)) => self.left_to_reader.set(true),
@@ -222,13 +223,13 @@ impl StreamTransport {
         }
     }
 
-    fn receive_shared(&self, me: &Rc<dyn Transport>) {
+    fn receive_shared(&self, me: &Rc<dyn Transport>, most: usize) {
         // `get_buffer` may have closed or paused.
         if !self.connection.borrow().is_reading() {
             return;
         }
         let mut buffer = self.core().take_receive_buffer();
-        let received = self.recv(&mut buffer);
+        let received = self.recv(&mut buffer[..most.clamp(1, MAX_RECEIVE)]);
         if let Received::Bytes(n) = received {
             let told = self.call("data_received", |p| p.data_received(me, &buffer[..n]));
             self.core().put_receive_buffer(buffer);

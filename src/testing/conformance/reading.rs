@@ -52,6 +52,10 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         lent_buffers,
     ),
     (
+        "who wants a few bytes at a time gets them so, and all of them",
+        a_few_at_a_time,
+    ),
+    (
         "a buffer that was lent comes back unused before the end is told",
         lent_buffers_come_back,
     ),
@@ -248,6 +252,22 @@ fn lent_buffers(scene: &Scene<'_>) -> io::Result<()> {
     assert_same_bytes(&one.trace.received(), &sent);
     let told = one.trace.told();
     assert_eq!(told[told.len() - 2..], [EofReceived, ConnectionLost(None)]);
+    Ok(())
+}
+
+fn a_few_at_a_time(scene: &Scene<'_>) -> io::Result<()> {
+    let sent = pattern(2000, 4);
+    let (one, other) = scene.connects(
+        |r| {
+            r.on_get_buffer(|_, _| ReadInto::SharedUpTo(7))
+                .on_data_received(|_, data| assert!(data.len() <= 7, "{} bytes", data.len()))
+        },
+        |r| r,
+    )?;
+    other.transport.write(&sent);
+    other.transport.close();
+    scene.until_lost(&[&one, &other])?;
+    assert_same_bytes(&one.trace.received(), &sent);
     Ok(())
 }
 
