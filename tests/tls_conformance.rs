@@ -11,10 +11,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use millstream::rustls::version::TLS12;
 use millstream::testing::conformance;
-use millstream::{LoopHandle, Protocol};
+use millstream::{LoopHandle, Protocol, TlsClientContext, TlsVersion, memory_transport_pair};
 
-use tls_support::{Nobody, Pair, encrypt, memory_pair};
+use tls_support::{Nobody, Pair, authority, encrypt, encrypt_with, memory_pair};
 
 #[test]
 fn sim_08_tls_in_memory_conforms() {
@@ -26,6 +27,20 @@ fn sim_08_the_serving_side_of_tls_conforms() {
     conformance(|handle, one, other| {
         let (client, server) = memory_pair(handle, other, one, 64 * 1024)?;
         Ok((server, client))
+    });
+}
+
+#[test]
+fn sim_08_tls_1_2_conforms() {
+    let context = TlsClientContext::builder()
+        .trust_pem(&authority().pem)
+        .and_then(|builder| builder.versions(&[&TLS12]).build())
+        .expect("the authority is a right one");
+    conformance(|handle, one, other| {
+        let raw = memory_transport_pair(handle, Nobody, Nobody, 64 * 1024);
+        let (one, other) = encrypt_with(handle, context.clone(), raw, one, other)?;
+        assert_eq!(one.get_extra_info(TlsVersion), Some("TLSv1.2"));
+        Ok((one, other))
     });
 }
 

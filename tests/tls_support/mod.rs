@@ -110,12 +110,23 @@ impl Protocol for Nobody {}
 /// the first is the client.
 pub(crate) fn encrypt(
     handle: &LoopHandle,
+    pair: Pair,
+    one_protocol: Box<dyn Protocol>,
+    other_protocol: Box<dyn Protocol>,
+) -> io::Result<Pair> {
+    encrypt_with(handle, client_context(), pair, one_protocol, other_protocol)
+}
+
+/// Does what `encrypt` does, with a context of the client's own.
+pub(crate) fn encrypt_with(
+    handle: &LoopHandle,
+    context: TlsClientContext,
     (one, other): Pair,
     one_protocol: Box<dyn Protocol>,
     other_protocol: Box<dyn Protocol>,
 ) -> io::Result<Pair> {
     let client = handle
-        .start_tls(&one, client_context())
+        .start_tls(&one, context)
         .server_hostname(NAME)
         .protocol(one_protocol)
         .tell_connection_made(true);
