@@ -5,7 +5,9 @@
 mod stream_support;
 
 use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -421,6 +423,80 @@ fn queues_have_an_order() {
         .collect();
     assert_eq!(all, [1, 2, 3]);
 }
+
+#[test]
+fn of_equal_items_the_first_in_is_the_first_out() {
+    let queue = PriorityQueue::new(0);
+    for (priority, name) in [(1, 'a'), (0, 'b'), (1, 'c'), (0, 'd'), (1, 'e'), (1, 'f')] {
+        let item = Judged {
+            priority: Some(priority),
+            name,
+        };
+        assert_eq!(queue.put_nowait(item), Ok(()));
+    }
+    let order: String = (0..6)
+        .filter_map(|_| queue.get_nowait().ok())
+        .map(|item| item.name)
+        .collect();
+    assert_eq!(order, "bdacef");
+}
+
+/// R10: neither an item, nor a place, nor a permit is lost.
+#[test]
+fn a_comparison_that_panics_leaves_the_queue_as_it_was() {
+    let queue = PriorityQueue::new(3);
+    let put = |priority: Option<u32>| {
+        let item = Judged {
+            priority,
+            name: 'x',
+        };
+        catch_unwind(AssertUnwindSafe(|| queue.put_nowait(item)))
+    };
+    for priority in [2, 1] {
+        assert!(matches!(put(Some(priority)), Ok(Ok(()))));
+    }
+    assert!(put(None).is_err(), "it can't be compared");
+    assert_eq!(queue.qsize(), 2);
+    assert!(matches!(put(Some(3)), Ok(Ok(()))), "its place is free");
+    assert!(matches!(put(Some(4)), Ok(Err(QueuePutError::Full(_)))));
+
+    let mut waits = Step::waiting(queue.join());
+    for priority in [1, 2, 3] {
+        let got = queue.get_nowait().map(|item| item.priority);
+        assert_eq!(got, Ok(Some(priority)));
+        assert_eq!(queue.task_done(), Ok(()));
+    }
+    waits.done();
+    assert_eq!(queue.get_nowait().err(), Some(QueueGetError::Empty));
+}
+
+/// Is compared by its priority alone; without one, comparing it panics.
+#[derive(Debug)]
+struct Judged {
+    priority: Option<u32>,
+    name: char,
+}
+
+impl Ord for Judged {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let priority = |item: &Judged| item.priority.expect("it has none");
+        priority(self).cmp(&priority(other))
+    }
+}
+
+impl PartialOrd for Judged {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Judged {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Judged {}
 
 #[test]
 fn a_queue_is_joined_when_each_item_is_done_with() {

@@ -18,6 +18,7 @@ mod order; //  which item is the next
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::ops::Deref;
 
 use crate::waits::What;
@@ -145,8 +146,11 @@ impl<T, O: QueueOrder<T>> Queue<T, O> {
         Ok(())
     }
 
+    /// Stores an item, for which a place was taken.
     fn store(&self, item: T) {
+        let place = Place(&self.places);
         self.store.borrow_mut().push(item);
+        mem::forget(place); // the item has it
         self.unfinished.set(self.unfinished.get() + 1);
         self.finished.clear();
         self.items.release();
@@ -292,6 +296,15 @@ impl<T, O: QueueOrder<T>> Queue<T, O> {
     }
 }
 
+/// A place that goes back if comparing the items panics: R10.
+struct Place<'a>(&'a Permits);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 /// Shows how much is in it, never what.
 impl<T, O: QueueOrder<T>> fmt::Debug for Queue<T, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -339,15 +352,16 @@ impl<T> Deref for LifoQueue<T> {
     }
 }
 
-/// A [`Queue`] whose least item comes out first; equal ones in no certain order.
+/// A [`Queue`] whose least item comes out first; of equal ones, the first in.
 ///
-/// `(priority, item)` is a good item.
+/// `(priority, item)` is a good item. Items are compared when one is put in: if that
+/// panics, that one is dropped, and the queue is as it was.
 ///
 /// # Panics
-/// If comparing two items uses this very queue.
+/// If comparing two items panics, or uses this very queue.
 ///
 /// # asyncio
-/// `asyncio.PriorityQueue`.
+/// `asyncio.PriorityQueue`, which gives equal ones in no certain order.
 ///
 /// # Examples
 /// ```

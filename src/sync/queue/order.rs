@@ -1,7 +1,6 @@
 //! The order of a queue: which item is the next.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 
 /// How a [`Queue`](crate::Queue) orders its items: [`Fifo`], [`Lifo`] or [`Priority`].
@@ -31,7 +30,14 @@ pub struct Fifo<T>(VecDeque<T>);
 pub struct Lifo<T>(Vec<T>);
 
 /// The least is the first out: [`PriorityQueue`](crate::PriorityQueue).
-pub struct Priority<T>(BinaryHeap<Reverse<T>>);
+///
+/// A tree and not a heap: it compares before it changes anything, and takes out without
+/// comparing. So a comparison that panics loses nothing (R10).
+pub struct Priority<T> {
+    /// Each with its number, so that of equal ones the first in is the first out.
+    items: BTreeSet<(T, u64)>,
+    next_number: u64,
+}
 
 impl<T> QueueOrder<T> for Fifo<T> {
     fn push(&mut self, item: T) {
@@ -63,15 +69,17 @@ impl<T> QueueOrder<T> for Lifo<T> {
 
 impl<T: Ord> QueueOrder<T> for Priority<T> {
     fn push(&mut self, item: T) {
-        self.0.push(Reverse(item));
+        let number = self.next_number;
+        self.next_number += 1;
+        self.items.insert((item, number));
     }
 
     fn pop(&mut self) -> Option<T> {
-        self.0.pop().map(|Reverse(item)| item)
+        self.items.pop_first().map(|(item, _number)| item)
     }
 
     fn len(&self) -> usize {
-        self.0.len()
+        self.items.len()
     }
 }
 
@@ -89,7 +97,10 @@ impl<T> Default for Lifo<T> {
 
 impl<T: Ord> Default for Priority<T> {
     fn default() -> Self {
-        Priority(BinaryHeap::new())
+        Priority {
+            items: BTreeSet::new(),
+            next_number: 0,
+        }
     }
 }
 
@@ -107,7 +118,7 @@ impl<T> fmt::Debug for Lifo<T> {
 
 impl<T> fmt::Debug for Priority<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Priority({} items)", self.0.len())
+        write!(f, "Priority({} items)", self.items.len())
     }
 }
 
