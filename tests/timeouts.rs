@@ -323,6 +323,113 @@ fn a_read_that_ends_leaves_no_timer_behind() -> io::Result<()> {
     Ok(())
 }
 
+// ── the writer's limit ──────────────────────────────────────────────────────────
+
+#[test]
+fn a_drain_and_a_flush_give_up_when_nothing_leaves_within_the_limit() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, mut peer) = stuck(40).await;
+        assert_eq!(writer.write_timeout(), Some(ms(40)));
+        let stalled = writer.drain().await.expect_err("nobody reads");
+        assert_eq!((stalled.kind(), now()), (ErrorKind::TimedOut, ms(40)));
+        let stalled = writer.flush().await.expect_err("nobody reads");
+        assert_eq!((stalled.kind(), now()), (ErrorKind::TimedOut, ms(80)));
+
+        peer.1.transport().resume_reading();
+        let reads = create_task(async move { peer.0.readexactly(1 << 20).await });
+        writer.flush().await?; // it may be waited for again
+        assert_eq!(reads.await??.len(), 1 << 20);
+        writer.write("more");
+        writer.drain().await?;
+        assert_eq!(now(), ms(80), "drain that need not wait asks no clock");
+        Ok(())
+    })
+}
+
+#[test]
+fn each_byte_that_leaves_begins_the_writers_limit_anew() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, peer) = stuck(40).await;
+        let ours = writer.transport().clone();
+        create_task(async move {
+            let theirs = peer.1.transport();
+            for _ in 0..10 {
+                sleep(ms(35)).await;
+                let queued = ours.get_write_buffer_size();
+                theirs.resume_reading();
+                while ours.get_write_buffer_size() == queued {
+                    yield_now().await;
+                }
+                theirs.pause_reading();
+            }
+            pending::<()>().await;
+        });
+        let stalled = writer.drain().await.expect_err("the peer stops");
+        assert_eq!(stalled.kind(), ErrorKind::TimedOut);
+        let last = ms(35 * 10);
+        assert!(now() >= last + ms(40), "{:?}", now());
+        assert!(now() <= last + ms(50), "met to a quarter: {:?}", now());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_writer_that_lost_patience_aborts_when_it_is_dropped() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, mut peer) = stuck(40).await;
+        let transport = writer.transport().clone();
+        assert!(writer.drain().await.is_err());
+        drop(writer);
+        assert_eq!(transport.get_write_buffer_size(), 0, "it is thrown away");
+        peer.1.transport().resume_reading();
+        assert!(peer.0.read_all().await?.len() < 1 << 20);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_writer_that_got_rid_of_its_bytes_after_all_closes_when_it_is_dropped() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, mut peer) = stuck(40).await;
+        assert!(writer.drain().await.is_err());
+        peer.1.transport().resume_reading();
+        let reads = create_task(async move { peer.0.read_all().await });
+        writer.drain().await?;
+        drop(writer);
+        assert_eq!(reads.await??.len(), 1 << 20);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_writers_limit_that_is_lifted_while_it_waits_leaves_no_trace() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, _peer) = stuck(40).await;
+        let writer = Rc::new(writer);
+        let waits = writer.clone();
+        let waits = create_task(async move { waits.drain().await });
+        yield_now().await;
+        writer.set_write_timeout(None);
+        assert!(waits.await?.is_err(), "of the wait that had begun");
+        assert_eq!(writer.write_timeout(), None);
+        let forever = timeout(ms(1000), writer.drain()).await;
+        assert_eq!(forever.map(drop), Err(TimedOut));
+        Ok(())
+    })
+}
+
+#[test]
+fn copying_has_the_limit_of_its_writer() -> io::Result<()> {
+    in_simulated_time(async {
+        let (writer, _peer) = stuck(40).await;
+        let ((mut reader, _), (_keeps, source)) = memory_stream_pair(1024);
+        source.write("some");
+        let error = copy(&mut reader, &writer).await.expect_err("it stalls");
+        assert_eq!((error.kind(), now()), (ErrorKind::TimedOut, ms(40)));
+        Ok(())
+    })
+}
+
 // ── tools ───────────────────────────────────────────────────────────────────────
 
 /// A reader whose waits are limited to so many milliseconds, and its peer's writer.
@@ -335,6 +442,16 @@ fn limited(millis: u64) -> (StreamReader, Rc<StreamWriter>) {
     });
     reader.set_read_timeout(Some(ms(millis)));
     (reader, Rc::new(peer))
+}
+
+/// A writer of so much patience, in milliseconds, that has a megabyte queued; and its peer.
+async fn stuck(millis: u64) -> (StreamWriter, (StreamReader, StreamWriter)) {
+    let ((_reader, writer), peer) = memory_stream_pair(1024);
+    writer.set_write_timeout(Some(ms(millis)));
+    writer.write(vec![0; 1 << 20]);
+    peer.1.transport().pause_reading();
+    yield_now().await; // until its connection_made it is told of no pause
+    (writer, peer)
 }
 
 fn now() -> Duration {

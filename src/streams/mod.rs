@@ -33,6 +33,7 @@ mod pull; //         reads into the caller's memory
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
 mod writer; //       coroutines write here
+mod progress; //     how long, while nothing leaves
 #[cfg(feature = "tls")]
 mod start_tls; //    from plaintext to TLS in mid-stream
 mod copy; //         from a reader to a writer, one way or both

@@ -36,7 +36,8 @@ impl StreamReader {
     ///
     /// A read that finds nothing within the limit gives
     /// [`ReadError::TimedOut`](crate::ReadError::TimedOut), of the kind `TimedOut`, and
-    /// consumes nothing; the connection stays open, and may be read on.
+    /// consumes nothing; the connection stays open, and may be read on. A writer has a limit
+    /// of its own: [`set_write_timeout`](crate::StreamWriter::set_write_timeout).
     ///
     /// # asyncio
     /// No counterpart. The name is that of `std::net::TcpStream`.

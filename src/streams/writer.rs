@@ -1,5 +1,6 @@
 //! The writer: what a coroutine writes a stream by.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use crate::time::timeout_at;
 use crate::waits::{What, noting};
 
 use super::flow_control::connection_lost;
+use super::progress::WriterPatience;
 use super::reader::StreamReader;
 use super::state::Link;
 
@@ -45,6 +47,7 @@ use super::state::Link;
 pub struct StreamWriter {
     link: Rc<Link>,
     transport: Rc<dyn Transport>,
+    pub(super) patience: Cell<WriterPatience>,
 }
 
 impl StreamWriter {
@@ -57,7 +60,11 @@ impl StreamWriter {
         let link = reader.link.clone();
         let earlier = link.set_transport(transport.clone());
         drop(earlier);
-        StreamWriter { link, transport }
+        StreamWriter {
+            link,
+            transport,
+            patience: Cell::default(),
+        }
     }
 
     // ── writing ─────────────────────────────────────────────────────────────────
@@ -101,7 +108,9 @@ impl StreamWriter {
     ///
     /// # Errors
     /// What the connection was lost with. `ConnectionReset` with `Connection lost` after
-    /// a close. `InvalidInput` after a write that came after `write_eof` (D27).
+    /// a close. `InvalidInput` after a write that came after `write_eof` (D27). `TimedOut`
+    /// if nothing leaves within the limit that [`set_write_timeout`](Self::set_write_timeout)
+    /// set.
     ///
     /// # Cancel safety
     /// Cancel safe: what was written stays queued.
@@ -117,7 +126,8 @@ impl StreamWriter {
             yield_now().await;
             self.check()?;
         }
-        self.link.state.flow.drain_helper(&*self.transport).await
+        let drained = self.link.state.flow.drain_helper(&*self.transport);
+        self.patiently(drained).await?
     }
 
     /// Waits until everything that was written has been handed to the kernel.
@@ -125,7 +135,7 @@ impl StreamWriter {
     /// # Errors
     /// What the connection was lost with; `ConnectionReset` with `Connection lost` if
     /// bytes that had been written were thrown away. `InvalidInput` after a write that
-    /// came after `write_eof` (D27).
+    /// came after `write_eof` (D27). `TimedOut` as [`drain`](Self::drain).
     ///
     /// # Cancel safety
     /// Cancel safe: what was written stays queued.
@@ -136,7 +146,8 @@ impl StreamWriter {
         spend_budget().await;
         self.transport.flush();
         let flushed = std::future::poll_fn(|cx| self.transport.poll_flushed(cx));
-        noting(self.link.state.flow.waits_for(What::Flush), flushed).await;
+        let flushed = noting(self.link.state.flow.waits_for(What::Flush), flushed);
+        self.patiently(flushed).await?;
         self.check()?;
         if self.transport.has_discarded() {
             return Err(connection_lost());
@@ -365,6 +376,10 @@ impl StreamWriter {
 
 impl Drop for StreamWriter {
     fn drop(&mut self) {
+        if self.has_lost_patience() {
+            self.transport.abort();
+            return;
+        }
         if self.transport.is_closing() {
             return;
         }
