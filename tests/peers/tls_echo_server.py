@@ -14,12 +14,17 @@ only = {'1.2': ssl.TLSVersion.TLSv1_2, '1.3': ssl.TLSVersion.TLSv1_3}[version]
 context.minimum_version = context.maximum_version = only
 
 
+handlers = set()
+
+
 async def echo(reader, writer):
+    handlers.add(asyncio.current_task())
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()
     writer.close()
     await writer.wait_closed()
+    handlers.discard(asyncio.current_task())
 
 
 async def main():
@@ -29,5 +34,8 @@ async def main():
     print(server.sockets[0].getsockname()[1])
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
+    # The last ones may still be closing, and would be cancelled.
+    while handlers:
+        await asyncio.sleep(0.01)
 
 asyncio.run(main())
