@@ -32,9 +32,7 @@ use crate::waiters::WakerSet;
 
 use super::context::ShutdownMode;
 use super::engine::Engine;
-use super::error::{
-    handshake_aborted, handshake_timed_out, peer_left_handshake, shutdown_timed_out,
-};
+use super::error::{handshake_aborted, handshake_timed_out, shutdown_timed_out};
 use super::info::{TLS_1_3, TlsInfo};
 use super::protocol::TlsProtocol;
 use super::settings::TlsSettings;
@@ -485,7 +483,6 @@ impl TlsTransport {
 
     /// The raw connection is lost: the last that happens to this one.
     pub(super) fn lost(&self, error: Option<ConnError>) {
-        let phase = self.phase();
         let clean =
             self.has_sent_all() && self.settings.ending.shutdown_mode != ShutdownMode::Strict;
         // D21: a peer that leaves when all was said takes nothing away.
@@ -505,11 +502,9 @@ impl TlsTransport {
             }
         }
         self.retire();
-        self.tell_handshake(Err(match phase {
-            // The peer, or the network, was first.
-            Phase::Handshake => error.unwrap_or_else(peer_left_handshake),
-            _ => error.unwrap_or_else(handshake_aborted),
-        }));
+        // D20. Without an error it was this side, by the transport below: a peer that
+        // leaves has one.
+        self.tell_handshake(Err(error.unwrap_or_else(handshake_aborted)));
         self.flush_waiters.wake_all();
     }
 
