@@ -21,7 +21,7 @@
 //! asyncio: the `_waiter` of a `StreamReader`, the `_waiters` deques of locks and of
 //! `FlowControlMixin`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -74,9 +74,11 @@ impl WaiterCell {
 /// Any number of sleepers that don't mind being woken once too often: they look for
 /// themselves whether what they wait for has come, and leave no ticket to take back.
 ///
+/// In a box that the first sleeper brings: each connection has a set, and few a sleeper.
+///
 /// Invariant: holds [`MAX_WAKERS`] at the most.
 #[derive(Default)]
-pub(crate) struct WakerSet(RefCell<Vec<Waker>>);
+pub(crate) struct WakerSet(OnceCell<Box<RefCell<Vec<Waker>>>>);
 
 /// Wakers in a set, at most (R9).
 ///
@@ -89,26 +91,31 @@ impl WakerSet {
     ///
     /// A full set wakes all and begins anew: those who still wait come back.
     pub(crate) fn register(&self, waker: &Waker) {
-        let known = self.0.borrow().iter().any(|w| w.will_wake(waker));
+        let wakers = self.0.get_or_init(Box::default);
+        let known = wakers.borrow().iter().any(|w| w.will_wake(waker));
         if known {
             return;
         }
-        if self.0.borrow().len() >= MAX_WAKERS {
+        if wakers.borrow().len() >= MAX_WAKERS {
             self.wake_all();
         }
         let waker = waker.clone();
-        self.0.borrow_mut().push(waker);
+        wakers.borrow_mut().push(waker);
     }
 
     /// Wakes all, and forgets them.
     #[inline]
     pub(crate) fn wake_all(&self) {
-        if self.0.borrow().is_empty() {
-            return; // as after nearly each send
+        // There are none after nearly each send.
+        if let Some(wakers) = self.0.get() {
+            wake_each(wakers);
         }
-        for waker in self.0.take() {
-            waker.wake();
-        }
+    }
+}
+
+fn wake_each(wakers: &RefCell<Vec<Waker>>) {
+    for waker in wakers.take() {
+        waker.wake();
     }
 }
 
@@ -116,6 +123,12 @@ impl WakerSet {
 pub(crate) struct WaiterList {
     /// What those who sleep here wait for.
     what: What,
+    /// In a box that the first sleeper brings: each stream has two lists, and few a sleeper.
+    sleepers: OnceCell<Box<Sleepers>>,
+}
+
+#[derive(Default)]
+struct Sleepers {
     waiting: RefCell<VecDeque<Sleeper>>,
     /// The ticket of the next sleeper.
     ///
@@ -140,8 +153,7 @@ impl WaiterList {
     pub(crate) fn of(what: What) -> WaiterList {
         WaiterList {
             what,
-            waiting: RefCell::default(),
-            next_ticket: Cell::new(0),
+            sleepers: OnceCell::new(),
         }
     }
 
@@ -160,8 +172,11 @@ impl WaiterList {
 
     /// Wakes all who sleep here now.
     pub(crate) fn wake_all(&self) {
+        let Some(sleepers) = self.sleepers.get() else {
+            return;
+        };
         // R3: out of the cell first; those who come back while we wake are new sleepers.
-        let woken = self.waiting.take();
+        let woken = sleepers.waiting.take();
         for sleeper in woken {
             sleeper.waker.wake();
         }
@@ -173,7 +188,7 @@ impl WaiterList {
     /// Whoever holds a [`Wait`] passes the turn on if it was chosen and is dropped before
     /// it was polled: see [`Wait::was_chosen`].
     pub(crate) fn wake_first(&self) -> bool {
-        let first = self.waiting.borrow_mut().pop_front();
+        let first = self.sleepers().waiting.borrow_mut().pop_front();
         let Some(sleeper) = first else {
             return false;
         };
@@ -183,33 +198,38 @@ impl WaiterList {
 
     /// Returns how many sleep here.
     pub(crate) fn len(&self) -> usize {
-        self.waiting.borrow().len()
+        self.sleepers().waiting.borrow().len()
     }
 
     /// Puts the sleeper with this ticket in, or renews its waker.
     fn register(&self, ticket: Option<u64>, waker: &Waker) -> u64 {
+        let sleepers = self.sleepers();
         let Some(ticket) = ticket else {
-            let ticket = self.next_ticket.get();
-            self.next_ticket.set(ticket + 1);
+            let ticket = sleepers.next_ticket.get();
+            sleepers.next_ticket.set(ticket + 1);
             let waker = waker.clone();
-            self.waiting
-                .borrow_mut()
-                .push_back(Sleeper { ticket, waker });
+            let sleeper = Sleeper { ticket, waker };
+            sleepers.waiting.borrow_mut().push_back(sleeper);
             return ticket;
         };
         let renewed = self
             .position(ticket)
-            .filter(|&at| !self.waiting.borrow()[at].waker.will_wake(waker));
+            .filter(|&at| !sleepers.waiting.borrow()[at].waker.will_wake(waker));
         if let Some(at) = renewed {
             let waker = waker.clone();
-            let stale = std::mem::replace(&mut self.waiting.borrow_mut()[at].waker, waker);
+            let stale = std::mem::replace(&mut sleepers.waiting.borrow_mut()[at].waker, waker);
             drop(stale);
         }
         ticket
     }
 
+    fn sleepers(&self) -> &Sleepers {
+        self.sleepers.get_or_init(Box::default)
+    }
+
     fn position(&self, ticket: u64) -> Option<usize> {
-        self.waiting
+        self.sleepers()
+            .waiting
             .borrow()
             .binary_search_by_key(&ticket, |sleeper| sleeper.ticket)
             .ok()
@@ -219,7 +239,7 @@ impl WaiterList {
         let Some(at) = self.position(ticket) else {
             return;
         };
-        let removed = self.waiting.borrow_mut().remove(at);
+        let removed = self.sleepers().waiting.borrow_mut().remove(at);
         drop(removed);
     }
 }

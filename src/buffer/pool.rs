@@ -2,7 +2,9 @@
 
 use std::cell::RefCell;
 
-/// Vectors that are kept for the next buffer, at most.
+use super::read_buffer::Held;
+
+/// Vectors that are kept for the next buffer of a kind, at most.
 ///
 /// 64: as many connections as are commonly busy in the same turn; more cost an
 /// allocation each.
@@ -18,13 +20,18 @@ const MIN_CAPACITY: usize = 2 * 1024;
 
 /// Empty vectors that buffers take when they need one, and give back when they are empty.
 #[derive(Default)]
-pub(crate) struct BufferPool(RefCell<Vec<Vec<u8>>>);
+pub(crate) struct BufferPool {
+    vectors: RefCell<Vec<Vec<u8>>>,
+    /// What read buffers held, box and memory.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    held: RefCell<Vec<Box<Held>>>,
+}
 
 impl BufferPool {
     /// Returns an empty vector with room for `needed` bytes at least.
     #[inline]
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
-        let pooled = self.0.borrow_mut().pop();
+        let pooled = self.vectors.borrow_mut().pop();
         let mut bytes = pooled.unwrap_or_default();
         bytes.reserve(needed.max(MIN_CAPACITY));
         bytes
@@ -38,9 +45,31 @@ impl BufferPool {
             return;
         }
         bytes.clear();
-        let mut pool = self.0.borrow_mut();
+        let mut pool = self.vectors.borrow_mut();
         if pool.len() < MAX_POOLED {
             pool.push(bytes);
+        }
+    }
+
+    /// Returns what an empty read buffer holds that has room for `needed` bytes at least.
+    #[inline]
+    pub(super) fn take_held(&self, needed: usize) -> Box<Held> {
+        let pooled = self.held.borrow_mut().pop();
+        let mut held = pooled.unwrap_or_default();
+        held.bytes.reserve(needed.max(MIN_CAPACITY));
+        held
+    }
+
+    /// Keeps what a read buffer held for the next one.
+    #[inline]
+    pub(super) fn give_held(&self, mut held: Box<Held>) {
+        if held.bytes.capacity() > MAX_CAPACITY {
+            return;
+        }
+        held.clear();
+        let mut pool = self.held.borrow_mut();
+        if pool.len() < MAX_POOLED {
+            pool.push(held);
         }
     }
 }
@@ -65,7 +94,7 @@ mod tests {
     fn a_huge_vector_is_not_kept() {
         let pool = BufferPool::default();
         pool.give(Vec::with_capacity(MAX_CAPACITY + 1));
-        assert!(pool.0.borrow().is_empty());
+        assert!(pool.vectors.borrow().is_empty());
     }
 
     #[test]
@@ -74,6 +103,6 @@ mod tests {
         for _ in 0..1000 {
             pool.give(Vec::with_capacity(MIN_CAPACITY));
         }
-        assert_eq!(pool.0.borrow().len(), MAX_POOLED);
+        assert_eq!(pool.vectors.borrow().len(), MAX_POOLED);
     }
 }

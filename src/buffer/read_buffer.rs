@@ -8,9 +8,16 @@ use super::BufferPool;
 ///   bytes  [ read already | known to hold no separator | not looked at yet ]
 ///          0            start                      scanned              len
 /// ```
+///
+/// In a box, so that an idle stream, which has none of this, has eight bytes of it; and
+/// bytes are handed on by moving a pointer. The pool keeps box and memory together.
 #[derive(Default)]
-pub(crate) struct ReadBuffer {
-    bytes: Vec<u8>,
+pub(crate) struct ReadBuffer(Option<Box<Held>>);
+
+/// What a read buffer holds that isn't empty.
+#[derive(Default)]
+pub(super) struct Held {
+    pub(super) bytes: Vec<u8>,
     /// The first unread byte. A cursor, since `drain(..n)` for each line would move
     /// the rest of the buffer for each line.
     ///
@@ -24,13 +31,19 @@ impl ReadBuffer {
     /// Returns the unread bytes.
     #[inline]
     pub(crate) fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        match &self.0 {
+            Some(held) => held.unread(),
+            None => &[],
+        }
     }
 
     /// Returns how many bytes are unread.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        match &self.0 {
+            Some(held) => held.len(),
+            None => 0,
+        }
     }
 
     #[inline]
@@ -41,15 +54,103 @@ impl ReadBuffer {
     /// Adds bytes at the end.
     #[inline]
     pub(crate) fn append(&mut self, more: &[u8], pool: &BufferPool) {
-        if self.bytes.capacity() == 0 {
-            self.bytes = pool.take(more.len());
-        }
-        self.make_room(more.len());
-        self.bytes.extend_from_slice(more);
+        let held = self.0.get_or_insert_with(|| pool.take_held(more.len()));
+        held.make_room(more.len());
+        held.bytes.extend_from_slice(more);
     }
 
     /// Puts bytes back in front of the unread ones.
     pub(crate) fn prepend(&mut self, earlier: &[u8]) {
+        self.0.get_or_insert_default().prepend(earlier);
+    }
+
+    /// Takes `n` bytes off the front.
+    #[inline]
+    pub(crate) fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len(), "more consumed than is unread");
+        if let Some(held) = &mut self.0 {
+            held.consume(n);
+        }
+    }
+
+    /// Returns the last `n` bytes that were consumed, which lie there until the buffer
+    /// changes.
+    #[inline]
+    pub(crate) fn just_consumed(&self, n: usize) -> &[u8] {
+        match &self.0 {
+            Some(held) => &held.bytes[held.start - n..held.start],
+            None => &[],
+        }
+    }
+
+    /// Takes `n` bytes off the front, as a vector of their own.
+    ///
+    /// All of them, if they fill their memory at least by half, leave without a copy.
+    pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
+        let Some(held) = &mut self.0 else {
+            debug_assert!(n == 0, "more taken than is unread");
+            return Vec::new();
+        };
+        let everything = n == held.bytes.len();
+        if everything && n > 0 && n >= held.bytes.capacity() / 2 {
+            held.scanned = 0;
+            return std::mem::take(&mut held.bytes);
+        }
+        let taken = held.unread()[..n].to_vec();
+        held.consume(n);
+        taken
+    }
+
+    /// Gives the memory back to the pool if nothing is unread.
+    #[inline]
+    pub(crate) fn release_if_empty(&mut self, pool: &BufferPool) {
+        if let Some(held) = self.0.take_if(|held| held.len() == 0) {
+            pool.give_held(held);
+        }
+    }
+
+    /// How many unread bytes are known to begin no separator.
+    #[inline]
+    pub(crate) fn scanned(&self) -> usize {
+        match &self.0 {
+            Some(held) => held.scanned - held.start,
+            None => 0,
+        }
+    }
+
+    /// Remembers that no separator begins in the first `n` unread bytes.
+    #[inline]
+    pub(crate) fn set_scanned(&mut self, n: usize) {
+        debug_assert!(n <= self.len(), "more scanned than is unread");
+        if let Some(held) = &mut self.0 {
+            held.scanned = held.start + n;
+        }
+    }
+
+    /// Another separator is looked for, or the bytes are others.
+    pub(crate) fn forget_scan(&mut self) {
+        self.set_scanned(0);
+    }
+}
+
+impl Held {
+    #[inline]
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    #[inline]
+    fn consume(&mut self, n: usize) {
+        self.start += n;
+        self.scanned = self.scanned.max(self.start);
+    }
+
+    fn prepend(&mut self, earlier: &[u8]) {
         if earlier.len() <= self.start {
             let front = self.start - earlier.len();
             self.bytes[front..self.start].copy_from_slice(earlier);
@@ -61,63 +162,6 @@ impl ReadBuffer {
             self.bytes = bytes;
             self.start = 0;
         }
-        self.forget_scan();
-    }
-
-    /// Takes `n` bytes off the front.
-    #[inline]
-    pub(crate) fn consume(&mut self, n: usize) {
-        debug_assert!(n <= self.len(), "more consumed than is unread");
-        self.start += n;
-        self.scanned = self.scanned.max(self.start);
-    }
-
-    /// Returns the last `n` bytes that were consumed, which lie there until the buffer
-    /// changes.
-    #[inline]
-    pub(crate) fn just_consumed(&self, n: usize) -> &[u8] {
-        &self.bytes[self.start - n..self.start]
-    }
-
-    /// Takes `n` bytes off the front, as a vector of their own.
-    ///
-    /// All of them, if they fill their memory at least by half, leave without a copy.
-    pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
-        let everything = n == self.bytes.len();
-        if everything && n > 0 && n >= self.bytes.capacity() / 2 {
-            self.scanned = 0;
-            return std::mem::take(&mut self.bytes);
-        }
-        let taken = self.unread()[..n].to_vec();
-        self.consume(n);
-        taken
-    }
-
-    /// Gives the memory back to the pool if nothing is unread.
-    #[inline]
-    pub(crate) fn release_if_empty(&mut self, pool: &BufferPool) {
-        if self.is_empty() && self.bytes.capacity() > 0 {
-            pool.give(std::mem::take(&mut self.bytes));
-            self.start = 0;
-            self.scanned = 0;
-        }
-    }
-
-    /// How many unread bytes are known to begin no separator.
-    #[inline]
-    pub(crate) fn scanned(&self) -> usize {
-        self.scanned - self.start
-    }
-
-    /// Remembers that no separator begins in the first `n` unread bytes.
-    #[inline]
-    pub(crate) fn set_scanned(&mut self, n: usize) {
-        debug_assert!(n <= self.len(), "more scanned than is unread");
-        self.scanned = self.start + n;
-    }
-
-    /// Another separator is looked for, or the bytes are others.
-    pub(crate) fn forget_scan(&mut self) {
         self.scanned = self.start;
     }
 
@@ -128,7 +172,7 @@ impl ReadBuffer {
     #[inline]
     fn make_room(&mut self, n: usize) {
         let would_grow = self.bytes.len() + n > self.bytes.capacity();
-        if self.start > 0 && (self.is_empty() || (would_grow && self.start >= self.len())) {
+        if self.start > 0 && (self.len() == 0 || (would_grow && self.start >= self.len())) {
             let unread = self.len();
             self.bytes.copy_within(self.start.., 0);
             self.bytes.truncate(unread);
@@ -136,11 +180,23 @@ impl ReadBuffer {
             self.start = 0;
         }
     }
+
+    /// Empties it for another use.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.start = 0;
+        self.scanned = 0;
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn held(buffer: &ReadBuffer) -> &Held {
+        buffer.0.as_ref().expect("the test has filled it")
+    }
 
     fn holding(bytes: &[u8]) -> (ReadBuffer, BufferPool) {
         let pool = BufferPool::default();
@@ -185,17 +241,17 @@ mod tests {
         let (mut buffer, pool) = holding(b"abc");
         buffer.consume(3);
         buffer.release_if_empty(&pool);
-        assert_eq!(buffer.bytes.capacity(), 0);
+        assert!(buffer.0.is_none());
     }
 
     #[test]
     fn ten_thousand_lines_do_not_move_the_buffer_ten_thousand_times() {
         let (mut buffer, pool) = holding(&b"line\n".repeat(10_000));
-        let end_of_memory = buffer.bytes.as_ptr_range().end;
+        let end_of_memory = held(&buffer).bytes.as_ptr_range().end;
         for _ in 0..10_000 {
             buffer.consume(5);
         }
-        assert_eq!(buffer.bytes.as_ptr_range().end, end_of_memory);
+        assert_eq!(held(&buffer).bytes.as_ptr_range().end, end_of_memory);
         buffer.append(b"x", &pool);
         assert_eq!(buffer.unread(), b"x");
     }
@@ -228,9 +284,9 @@ mod tests {
         buffer.append(&[b'x'; 2000], &pool);
         buffer.set_scanned(1950);
         buffer.consume(1900);
-        let room = buffer.bytes.capacity() - buffer.bytes.len();
+        let room = held(&buffer).bytes.capacity() - held(&buffer).bytes.len();
         buffer.append(&vec![b'y'; room + 1], &pool);
-        assert_eq!(buffer.start, 0);
+        assert_eq!(held(&buffer).start, 0);
         assert_eq!(buffer.scanned(), 50);
         assert_eq!(&buffer.unread()[..101], [&[b'x'; 100][..], b"y"].concat());
     }

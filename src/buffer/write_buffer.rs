@@ -22,13 +22,21 @@ pub(crate) struct WriteBuffer {
     ///
     /// Invariant: `sent < first.len()`, or both are zero.
     sent: usize,
-    /// Invariant: empty if `first` is, and no chunk in it is empty.
-    rest: VecDeque<Vec<u8>>,
+    /// In a box, for it is rare, and idle connections are many.
+    ///
+    /// Invariant: `None` if `first` is empty.
+    rest: Option<Box<Rest>>,
     /// Bytes that are queued in all.
     ///
     /// Invariant: `first.len() - sent` and the lengths of `rest`, added up.
     len: usize,
 }
+
+/// The chunks behind the first.
+///
+/// Invariant: not empty, and no chunk in it is.
+#[derive(Default)]
+struct Rest(VecDeque<Vec<u8>>);
 
 impl WriteBuffer {
     /// Returns how many bytes are queued.
@@ -56,14 +64,15 @@ impl WriteBuffer {
             self.first.extend_from_slice(bytes);
             return;
         }
-        let last = self.rest.back_mut().unwrap_or(&mut self.first);
+        let last_of_rest = self.rest.as_mut().and_then(|rest| rest.0.back_mut());
+        let last = last_of_rest.unwrap_or(&mut self.first);
         let fits = last.capacity() - last.len() >= bytes.len();
         if fits || last.len() + bytes.len() <= JOINED_CHUNK {
             last.extend_from_slice(bytes);
         } else {
             let mut chunk = pool.take(bytes.len());
             chunk.extend_from_slice(bytes);
-            self.rest.push_back(chunk);
+            self.push_chunk(chunk);
         }
     }
 
@@ -76,19 +85,23 @@ impl WriteBuffer {
         if self.first.is_empty() {
             self.first = bytes;
         } else {
-            self.rest.push_back(bytes);
+            self.push_chunk(bytes);
         }
+    }
+
+    fn push_chunk(&mut self, chunk: Vec<u8>) {
+        self.rest.get_or_insert_default().0.push_back(chunk);
     }
 
     /// Returns how many chunks are queued.
     pub(crate) fn chunks(&self) -> usize {
-        usize::from(!self.first.is_empty()) + self.rest.len()
+        usize::from(!self.first.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.0.len())
     }
 
     /// Returns what is queued, if it is one chunk.
     #[inline]
     pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
-        let only = self.len > 0 && self.rest.is_empty();
+        let only = self.len > 0 && self.rest.is_none();
         only.then(|| &self.first[self.sent..])
     }
 
@@ -98,7 +111,7 @@ impl WriteBuffer {
         let unsent = &self.first[self.sent..];
         let chunks = std::iter::once(unsent)
             .filter(|chunk| !chunk.is_empty())
-            .chain(self.rest.iter().map(Vec::as_slice));
+            .chain(self.rest.iter().flat_map(|rest| &rest.0).map(Vec::as_slice));
         let mut filled = 0;
         for (place, chunk) in offer.iter_mut().zip(chunks) {
             *place = IoSlice::new(chunk);
@@ -112,7 +125,7 @@ impl WriteBuffer {
     pub(crate) fn advance(&mut self, mut n: usize, pool: &BufferPool) {
         debug_assert!(n <= self.len, "more sent than was queued");
         self.len -= n;
-        if self.len == 0 && self.rest.is_empty() {
+        if self.len == 0 && self.rest.is_none() {
             // Nearly always: all of it was one chunk.
             self.sent = 0;
             pool.give(std::mem::take(&mut self.first));
@@ -137,11 +150,9 @@ impl WriteBuffer {
     }
 
     fn next_chunk(&mut self, pool: &BufferPool) {
-        let next = self.rest.pop_front();
-        if self.rest.is_empty() {
-            // Memory of a burst that is over.
-            self.rest = VecDeque::new();
-        }
+        let next = self.rest.as_mut().and_then(|rest| rest.0.pop_front());
+        // Memory of a burst that is over goes.
+        self.rest.take_if(|rest| rest.0.is_empty());
         let used = std::mem::replace(&mut self.first, next.unwrap_or_default());
         self.sent = 0;
         pool.give(used);
@@ -179,7 +190,8 @@ mod tests {
         buffer.push_owned(owned);
         buffer.push(b"cd", &pool);
         assert_eq!(buffer.chunks(), 3);
-        assert_eq!(buffer.rest[0].as_ptr(), place);
+        let rest = buffer.rest.as_ref().expect("three chunks are queued");
+        assert_eq!(rest.0[0].as_ptr(), place);
         let all = contents(&buffer);
         assert_eq!(&all[..3], b"abx");
         assert_eq!(&all[100_000..], b"xxcd");
@@ -207,6 +219,6 @@ mod tests {
         buffer.push_owned(vec![0; 10]);
         buffer.advance(13, &pool);
         assert_eq!(buffer.first.capacity(), 0);
-        assert_eq!(buffer.rest.capacity(), 0);
+        assert!(buffer.rest.is_none());
     }
 }

@@ -154,7 +154,7 @@ impl StreamReader {
         StreamReader {
             link,
             lent: ReadBuffer::default(),
-            scanned_for: ScannedFor::Nothing,
+            scanned_for: ScannedFor::default(),
             error_policy: ErrorPolicy::default(),
             overlong_policy: OverlongPolicy::default(),
             discarding_line: false,

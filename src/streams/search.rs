@@ -76,20 +76,19 @@ pub(super) const NEWLINE: &&[u8; 1] = &b"\n";
 pub(super) const NOT_FOUND: &str = "Separator is not found, and chunk exceed the limit";
 pub(super) const FOUND_TOO_LATE: &str = "Separator is found, but chunk is longer than limit";
 
-/// Which separators a scan was for: others must begin anew.
+/// Which separators a scan was for: others must begin anew. One that was for nothing yet
+/// may as well have been for newlines.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) enum ScannedFor {
     #[default]
-    Nothing,
     Newline,
-    Others(Vec<Vec<u8>>),
+    Others(Box<[Vec<u8>]>),
 }
 
 impl ScannedFor {
     /// Says whether a scan for these separators can go on.
     pub(super) fn is_for(&self, separators: &impl Separators) -> bool {
         match self {
-            ScannedFor::Nothing => false,
             ScannedFor::Newline => is_newline(separators),
             ScannedFor::Others(those) => {
                 those.len() == separators.count()
