@@ -10,7 +10,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -89,6 +89,32 @@ impl Address {
                 io::ErrorKind::InvalidInput,
                 "a socket without a name can't be reached by its address",
             )),
+        }
+    }
+}
+
+/// An address that is kept for each connection: in 16 bytes, where [`Address`] takes 32.
+/// Those that are longer are boxed.
+#[derive(Debug)]
+pub(crate) enum KeptAddress {
+    V4(SocketAddrV4),
+    Other(Box<Address>),
+}
+
+impl KeptAddress {
+    pub(crate) fn to_address(&self) -> Address {
+        match self {
+            KeptAddress::V4(v4) => Address::Inet(SocketAddr::V4(*v4)),
+            KeptAddress::Other(address) => (**address).clone(),
+        }
+    }
+}
+
+impl From<Address> for KeptAddress {
+    fn from(address: Address) -> Self {
+        match address {
+            Address::Inet(SocketAddr::V4(v4)) => KeptAddress::V4(v4),
+            other => KeptAddress::Other(Box::new(other)),
         }
     }
 }

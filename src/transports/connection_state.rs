@@ -28,13 +28,6 @@ const LARGE_WRITE: usize = 4 * 1024;
 /// Writes to a lost connection from which on each is warned of. asyncio's number.
 const DROPPED_WRITES_WARNED: u32 = 5;
 
-/// What was called after `write_eof`.
-const WRITE_AFTER_EOF: &str = "Cannot call write() after write_eof()";
-const WRITELINES_AFTER_EOF: &str = "Cannot call writelines() after write_eof()";
-
-/// What was called on the end of a pipe from which is read.
-const WRITE_TO_READER: &str = "Cannot call write() on a transport that only reads";
-
 /// All that is known of a connection, but for its socket and its protocol.
 pub(crate) struct ConnectionState {
     phase: Phase,
@@ -48,7 +41,7 @@ pub(crate) struct ConnectionState {
     marks: WaterMarks,
     policy: WritePolicy,
     dropped_writes: u32,
-    misuse: Option<&'static str>,
+    misuse: Option<Misuse>,
     discarded: bool,
 }
 
@@ -82,6 +75,15 @@ enum Output {
     None,
 }
 
+/// What was called that must not be (D27).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    WriteAfterEof,
+    WritelinesAfterEof,
+    /// On the end of a pipe from which is read.
+    WriteToReader,
+}
+
 /// Who will send what is queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sender {
@@ -103,7 +105,7 @@ pub(crate) enum Admission {
     /// It comes too late; from the fifth time on with a warning.
     Dropped { warn: bool },
     /// It comes after `write_eof` (D27).
-    Misused(&'static str),
+    Misused(Misuse),
     /// It is to be queued, and the transport's entry in the list of the step's end made.
     QueueForStepEnd,
     /// It is to be queued; somebody will send it.
@@ -173,9 +175,9 @@ impl ConnectionState {
     pub(crate) fn admit(&mut self, call: Call, len: usize, in_step: bool) -> Admission {
         if self.output != Output::Open {
             let misuse = match (self.output, call) {
-                (Output::None, _) => WRITE_TO_READER,
-                (_, Call::Write) => WRITE_AFTER_EOF,
-                (_, Call::WriteLines) => WRITELINES_AFTER_EOF,
+                (Output::None, _) => Misuse::WriteToReader,
+                (_, Call::Write) => Misuse::WriteAfterEof,
+                (_, Call::WriteLines) => Misuse::WritelinesAfterEof,
             };
             self.misuse.get_or_insert(misuse);
             return Admission::Misused(misuse);
@@ -330,7 +332,7 @@ impl ConnectionState {
 
     #[inline]
     pub(crate) fn misuse(&self) -> Option<&'static str> {
-        self.misuse
+        self.misuse.map(Misuse::message)
     }
 
     /// Bytes that were written are thrown away (D17).
@@ -416,6 +418,16 @@ impl ConnectionState {
         self.sender = Sender::Nobody;
         self.phase = Phase::Lost;
         true
+    }
+}
+
+impl Misuse {
+    pub(crate) fn message(self) -> &'static str {
+        match self {
+            Misuse::WriteAfterEof => "Cannot call write() after write_eof()",
+            Misuse::WritelinesAfterEof => "Cannot call writelines() after write_eof()",
+            Misuse::WriteToReader => "Cannot call write() on a transport that only reads",
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
+use crate::address::KeptAddress;
 use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
     SockName, SocketInfo, SourceNumber, Transport, WriteLimitsError, WritePolicy,
@@ -59,8 +60,8 @@ pub(crate) struct StreamTransport {
 
 /// What stays known after the connection is lost.
 struct Info {
-    sock_name: Option<Address>,
-    peer_name: Option<Address>,
+    sock_name: Option<KeptAddress>,
+    peer_name: Option<KeptAddress>,
     fd: Option<RawFd>,
     #[cfg(feature = "unix-credentials")]
     peer_credentials: Option<contract::Credentials>,
@@ -103,8 +104,10 @@ impl StreamTransport {
         } = opening;
         socket.set_nodelay();
         let info = Info {
-            sock_name: socket.sock_name(),
-            peer_name: peer_name.or_else(|| socket.peer_name()),
+            sock_name: socket.sock_name().map(KeptAddress::from),
+            peer_name: peer_name
+                .or_else(|| socket.peer_name())
+                .map(KeptAddress::from),
             fd: socket.fd(),
             #[cfg(feature = "unix-credentials")]
             peer_credentials: socket.peer_credentials(),
@@ -373,7 +376,7 @@ impl StreamTransport {
                 None
             }
             Admission::Misused(misuse) => {
-                log::warn!("{misuse}");
+                log::warn!("{}", misuse.message());
                 None
             }
             admitted => Some(admitted),
@@ -618,8 +621,8 @@ impl StreamTransport {
 impl Transport for StreamTransport {
     fn answer(&self, request: &mut ExtraInfoRequest<'_>) {
         request
-            .answer::<PeerName>(|| self.info.peer_name.clone())
-            .answer::<SockName>(|| self.info.sock_name.clone())
+            .answer::<PeerName>(|| self.info.peer_name.as_ref().map(KeptAddress::to_address))
+            .answer::<SockName>(|| self.info.sock_name.as_ref().map(KeptAddress::to_address))
             .answer::<contract::Socket>(|| self.fd_of(Ways::Both).map(SocketInfo::new))
             .answer::<Pipe>(|| {
                 let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
@@ -900,7 +903,7 @@ impl fmt::Debug for StreamTransport {
             write!(f, " fd={fd}")?;
         }
         if let Some(peer) = &self.info.peer_name {
-            write!(f, " peer={peer}")?;
+            write!(f, " peer={}", peer.to_address())?;
         }
         if let Ok(connection) = self.connection.try_borrow() {
             if connection.is_closing() {

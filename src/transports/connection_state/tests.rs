@@ -106,7 +106,7 @@ fn an_empty_write_does_not_count_as_dropped() {
 fn d27_a_write_after_write_eof_is_a_misuse_that_is_remembered() {
     let mut c = half_closed();
     assert_eq!(c.misuse(), None);
-    assert_eq!(c.writes(b"x"), Misused(WRITE_AFTER_EOF));
+    assert_eq!(c.writes(b"x"), Misused(Misuse::WriteAfterEof));
     assert_eq!(c.misuse(), Some("Cannot call write() after write_eof()"));
     assert_eq!(c.buffered(), 0, "what comes too late is not queued");
 }
@@ -116,7 +116,7 @@ fn d27_writelines_after_write_eof_is_named_as_such() {
     let mut c = half_closed();
     assert_eq!(
         c.admit(Call::WriteLines, 0, true),
-        Misused(WRITELINES_AFTER_EOF)
+        Misused(Misuse::WritelinesAfterEof)
     );
     assert_eq!(
         c.misuse(),
@@ -128,14 +128,14 @@ fn d27_writelines_after_write_eof_is_named_as_such() {
 fn d27_the_misuse_is_judged_before_the_loss() {
     let mut c = half_closed();
     assert!(c.force_close());
-    assert_eq!(c.writes(b"x"), Misused(WRITE_AFTER_EOF));
+    assert_eq!(c.writes(b"x"), Misused(Misuse::WriteAfterEof));
 }
 
 #[test]
 fn d27_it_holds_while_the_bytes_before_the_end_are_still_on_their_way() {
     let mut c = blocked(b"last");
     assert_eq!(c.end_output(), Nothing);
-    assert_eq!(c.writes(b"x"), Misused(WRITE_AFTER_EOF));
+    assert_eq!(c.writes(b"x"), Misused(Misuse::WriteAfterEof));
     assert_eq!(c.queued(), b"last");
 }
 
