@@ -29,7 +29,7 @@ impl Budget {
     #[inline]
     pub(crate) fn fresh() -> Budget {
         Budget {
-            outer: Some(LEFT.replace(STEP_BUDGET)),
+            outer: Some(LEFT.with(|left| left.replace(STEP_BUDGET))),
         }
     }
 

@@ -120,7 +120,7 @@ impl Executor {
     #[inline]
     pub(crate) fn push(&self, ready: Ready) {
         if self.closed.get() {
-            drop(ready);
+            refuse(ready);
             return;
         }
         self.ready.borrow_mut().push_back(ready);
@@ -428,6 +428,12 @@ impl Executor {
         }
         self.end_step();
     }
+}
+
+/// Drops what a closed executor is given: out of the way of [`Executor::push`].
+#[cold]
+fn refuse(ready: Ready) {
+    drop(ready);
 }
 
 thread_local! {

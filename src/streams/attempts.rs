@@ -131,6 +131,9 @@ impl StreamReader {
 
     #[inline]
     pub(super) fn check_error(&self) -> Result<(), ReadError> {
+        if !self.state().has_failed() {
+            return Ok(());
+        }
         match self.state().exception() {
             Some(error) => Err(error.into()),
             None => Ok(()),

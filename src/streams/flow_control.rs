@@ -65,6 +65,12 @@ impl FlowControlMixin {
         self.drain_waiters.wake_all();
     }
 
+    /// Says whether whoever drains need not wait.
+    #[inline]
+    pub(super) fn may_write_on(&self) -> bool {
+        !self.paused.get() && !self.is_lost()
+    }
+
     /// Says whether the connection is over.
     #[must_use]
     pub fn is_lost(&self) -> bool {

@@ -78,6 +78,7 @@ impl StreamReader {
     }
 
     /// A read begins to wait, or waits for more.
+    #[inline]
     pub(super) fn begin_patience(&mut self) {
         if let Some(patience) = &mut self.patience {
             patience.deadline = running_loop().deadline(patience.limit);
@@ -93,6 +94,7 @@ impl StreamReader {
     }
 
     /// No read waits any more.
+    #[inline]
     pub(super) fn end_patience(&mut self) {
         if let Some(patience) = &mut self.patience {
             patience.alarm = Alarm::default();

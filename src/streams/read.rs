@@ -56,7 +56,7 @@ impl<'a, A> Read<'a, A> {
         let state = self.reader.state();
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
-        let transport = self.reader.transport().filter(|_| paused);
+        let transport = paused.then(|| self.reader.transport()).flatten();
         state.begin_wait(self.name, transport.as_deref(), WaitFor::Feed)
     }
 }

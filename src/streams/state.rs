@@ -148,6 +148,12 @@ impl StreamState {
         self.exception.borrow().clone()
     }
 
+    /// Says whether there is an exception.
+    #[inline]
+    pub(super) fn has_failed(&self) -> bool {
+        self.exception.borrow().is_some()
+    }
+
     #[inline]
     pub(super) fn limit(&self) -> usize {
         self.limit.get()

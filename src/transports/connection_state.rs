@@ -203,7 +203,7 @@ impl ConnectionState {
         }
     }
 
-    /// Queues bytes that were admitted.
+    /// Queues bytes that were admitted. If nobody was to send yet, the step's end is.
     #[inline]
     pub(crate) fn queue(&mut self, bytes: &[u8], pool: &BufferPool) {
         self.buffer.push(bytes, pool);
@@ -214,14 +214,6 @@ impl ConnectionState {
     pub(crate) fn queue_owned(&mut self, bytes: Vec<u8>) {
         self.buffer.push_owned(bytes);
         self.grew();
-    }
-
-    /// The end of the step will send what is queued.
-    #[inline]
-    pub(crate) fn send_at_step_end(&mut self) {
-        if self.sender == Sender::Nobody {
-            self.sender = Sender::StepEnd;
-        }
     }
 
     /// Says whether a send is worth trying: something is queued, and nobody waits for
@@ -298,6 +290,9 @@ impl ConnectionState {
 
     #[inline]
     fn grew(&mut self) {
+        if self.sender == Sender::Nobody && !self.buffer.is_empty() {
+            self.sender = Sender::StepEnd;
+        }
         self.marks.grew(self.buffer.len());
     }
 

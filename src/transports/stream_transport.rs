@@ -27,7 +27,7 @@ use crate::reactor::{Direction, EventSource, SourceId};
 use crate::waiters::WakerSet;
 
 use super::connection_state::{Admission, Call, ConnectionState, Next};
-use super::protocol_cell::ProtocolCell;
+use super::protocol_cell::{Called, ProtocolCell};
 use super::socket::{Socket, Ways};
 
 /// Pieces that one vectored send takes, at the most: the kernel's `IOV_MAX`.
@@ -233,10 +233,11 @@ impl StreamTransport {
         }
         let mut buffer = self.core().take_receive_buffer();
         let received = self.recv(&mut buffer[..most.clamp(1, MAX_RECEIVE)]);
-        if let Received::Bytes(n) = received {
+        if let Received::Bytes(n, more) = received {
             let told = self.call("data_received", |p| p.data_received(me, &buffer[..n]));
             self.core().put_receive_buffer(buffer);
-            self.after_delivery(told, "Fatal error: protocol.data_received() call failed.");
+            let failed = "Fatal error: protocol.data_received() call failed.";
+            self.after_delivery(told, more, failed);
         } else {
             self.core().put_receive_buffer(buffer);
             self.nothing_received(me, received);
@@ -257,9 +258,10 @@ impl StreamTransport {
         } else {
             Received::Nothing
         };
-        if let Received::Bytes(n) = received {
+        if let Received::Bytes(n, more) = received {
             let told = self.call("buffer_updated", |p| p.buffer_updated(me, buffer, n));
-            self.after_delivery(told, "Fatal error: protocol.buffer_updated() call failed.");
+            let failed = "Fatal error: protocol.buffer_updated() call failed.";
+            self.after_delivery(told, more, failed);
             return;
         }
         // Also before the end and before an error is told (D9).
@@ -270,10 +272,11 @@ impl StreamTransport {
         }
     }
 
-    fn after_delivery(&self, told: Result<Option<()>, ConnError>, failed: &'static str) {
-        match told {
-            Ok(_) => self.read_again_if_readable(),
-            Err(error) => self.fatal(error, failed),
+    fn after_delivery(&self, told: Called<()>, more: More, failed: &'static str) {
+        match (told, more) {
+            (Ok(_), More::No) => {}
+            (Ok(_), More::Perhaps) => self.read_again_if_readable(),
+            (Err(error), _) => self.fatal(error, failed),
         }
     }
 
@@ -281,7 +284,7 @@ impl StreamTransport {
         match received {
             Received::Eof => self.on_eof(me),
             Received::Failed(error) => self.on_read_error(error),
-            Received::Bytes(_) | Received::Nothing => self.read_again_if_readable(),
+            Received::Bytes(..) | Received::Nothing => self.read_again_if_readable(),
         }
     }
 
@@ -297,19 +300,26 @@ impl StreamTransport {
     fn recv(&self, buffer: &mut [u8]) -> Received {
         let offered = buffer.len();
         let result = self.socket.borrow_mut().receive(buffer);
-        let (received, got) = match result {
-            Ok(0) => return Received::Eof,
-            Ok(n) => (Received::Bytes(n), Some(n)),
+        let reactor = &self.core().reactor;
+        match result {
+            Ok(0) => Received::Eof,
+            Ok(n) => {
+                let exhausts = self.socket.borrow().short_means_exhausted();
+                let got = if exhausts { n } else { offered };
+                match reactor.after_read(self.id.get(), Some(got), offered) {
+                    true => Received::Bytes(n, More::Perhaps),
+                    false => Received::Bytes(n, More::No),
+                }
+            }
             Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock => (Received::Nothing, None),
-                io::ErrorKind::Interrupted => return Received::Nothing,
-                _ => return Received::Failed(error),
+                io::ErrorKind::WouldBlock => {
+                    reactor.after_read(self.id.get(), None, offered);
+                    Received::Nothing
+                }
+                io::ErrorKind::Interrupted => Received::Nothing,
+                _ => Received::Failed(error),
             },
-        };
-        let exhausts = self.socket.borrow().short_means_exhausted();
-        let got = got.map(|n| if exhausts { n } else { offered });
-        self.core().reactor.after_read(self.id.get(), got, offered);
-        received
+        }
     }
 
     fn on_eof(&self, me: &Rc<dyn Transport>) {
@@ -390,15 +400,15 @@ impl StreamTransport {
         }
     }
 
-    /// What was queued is in the hands of whoever sends it; the marks may be passed.
+    /// What was queued is in the hands of whoever sends it.
+    #[inline]
     fn after_queueing(&self, admission: Admission) {
-        if admission == Admission::QueueForStepEnd {
-            self.connection.borrow_mut().send_at_step_end();
-            if let Some(me) = self.me.upgrade() {
-                self.core().executor.at_step_end(me);
-            }
+        if admission != Admission::QueueForStepEnd {
+            self.reconcile();
+        } else if let Some(me) = self.me.upgrade() {
+            // What may wait for that passes no mark: there is nothing to tell.
+            self.core().executor.at_step_end(me);
         }
-        self.reconcile();
     }
 
     /// Sends what is queued, if that is worth trying.
@@ -520,12 +530,17 @@ impl StreamTransport {
     }
 
     /// R4: the one way by which a protocol learns that writing is paused or resumed.
+    #[inline]
     fn reconcile(&self) {
         // After nearly each call there is nothing to tell.
         let paused = self.connection.borrow().is_writing_paused();
-        if self.protocol.knows(paused) {
-            return;
+        if !self.protocol.knows(paused) {
+            self.tell_what_is_true();
         }
+    }
+
+    #[cold]
+    fn tell_what_is_true(&self) {
         let Some(me) = self.me() else { return };
         self.protocol.reconcile(
             &me,
@@ -707,7 +722,7 @@ impl Transport for StreamTransport {
         let most = buffer.len().min(MAX_RECEIVE);
         let received = self.recv(&mut buffer[..most]);
         let result = match received {
-            Received::Bytes(n) => Ok(n),
+            Received::Bytes(n, _) => Ok(n),
             Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
             // Only bytes go past the protocol; this it will be told.
             Received::Eof => self.keep_end(Ok(())),
@@ -917,11 +932,17 @@ impl fmt::Debug for StreamTransport {
 
 /// What one receive came to.
 enum Received {
-    Bytes(usize),
+    Bytes(usize, More),
     /// None are there now.
     Nothing,
     Eof,
     Failed(io::Error),
+}
+
+/// Whether a receive left the readable bit set. If not, an edge will come (R6).
+enum More {
+    Perhaps,
+    No,
 }
 
 /// Returns what is left of `pieces` after their first `taken` bytes.

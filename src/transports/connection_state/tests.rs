@@ -185,7 +185,6 @@ fn what_was_left_out_of_the_offer_makes_no_edge_so_the_next_turn_sends_it() {
     let mut c = open();
     c.queue_owned(b"offered".to_vec());
     c.queue_owned(b"not offered".to_vec());
-    c.send_at_step_end();
     assert_eq!(c.kernel_takes_without_being_full(7), SendNextTurn);
     assert_eq!(c.queued(), b"not offered");
     assert!(c.wants_to_send());
@@ -554,9 +553,6 @@ impl Machine {
         let admission = self.state.admit(Call::Write, bytes.len(), true);
         if matches!(admission, Queue | QueueForStepEnd) {
             self.state.queue(bytes, &self.pool);
-        }
-        if admission == QueueForStepEnd {
-            self.state.send_at_step_end();
         }
         admission
     }
