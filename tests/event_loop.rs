@@ -1420,8 +1420,8 @@ fn a_closed_loop_takes_no_jobs() -> io::Result<()> {
         panic!("there is nothing to wait for");
     };
     let error = refused.expect_err("the loop is closed");
-    assert_eq!(error.to_string(), "Executor shutdown has been called");
-    assert!(is(&error, LoopError::ExecutorShutDown));
+    assert_eq!(error.to_string(), "Event loop is closed");
+    assert!(is(&error, LoopError::Closed));
     Ok(())
 }
 

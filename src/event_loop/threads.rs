@@ -75,8 +75,8 @@ impl LoopHandle {
     /// Runs `work` on another thread, and gives what it returns.
     ///
     /// # Errors
-    /// [`LoopError::ExecutorShutDown`] once the loop is closed or
-    /// `shutdown_default_executor` was called; what starting a thread fails with.
+    /// [`LoopError::ExecutorShutDown`] once `shutdown_default_executor` was called,
+    /// [`LoopError::Closed`] once the loop is closed; what starting a thread fails with.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop `work`; its result is dropped.
@@ -160,7 +160,10 @@ impl LoopHandle {
 
 impl LoopCore {
     fn thread_pool(&self) -> Result<Rc<ThreadPool>, LoopError> {
-        if self.is_closed() || self.threads_shut_down.get() {
+        if self.is_closed() {
+            return Err(LoopError::Closed);
+        }
+        if self.threads_shut_down.get() {
             return Err(LoopError::ExecutorShutDown);
         }
         let mut threads = self.threads.borrow_mut();
