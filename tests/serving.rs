@@ -9,6 +9,7 @@ use std::error::Error;
 use std::future::pending;
 use std::io::{self, ErrorKind};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -448,6 +449,45 @@ fn srv_12_a_close_and_the_last_connections_end_may_come_in_one_turn() -> io::Res
 }
 
 #[test]
+fn serve_forever_on_a_server_that_was_just_closed_says_so() -> io::Result<()> {
+    run(async {
+        let server = start_server(echo, LOCALHOST, 0).await?;
+        let awaited = server.clone();
+        let serving = create_task(async move { awaited.serve_forever().await });
+        yield_now().await;
+        let again = error_of(server.serve_forever().await);
+        assert!(again.ends_with("is already being awaited on serve_forever()"));
+
+        server.close(); // and who awaits it has not heard of it yet
+        let again = error_of(server.serve_forever().await);
+        assert_eq!(again, "server <Server sockets=[]> is closed");
+        assert!(Cancelled::is(&serving.await?.expect_err("it was closed")));
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+fn r_10_a_handler_that_panics_when_it_is_dropped_keeps_nobody_waiting() -> io::Result<()> {
+    run(async {
+        let guard = OnDrop::new(|| panic!("its last word"));
+        let handler = async move |_reader: StreamReader, _writer: StreamWriter| {
+            let _owned = &guard;
+        };
+        let server = start_server(handler, LOCALHOST, 0).await?;
+        let closed = wait_closed(&server);
+        let awaited = server.clone();
+        let serving = create_task(async move { awaited.serve_forever().await });
+        yield_now().await;
+
+        let closing = catch_unwind(AssertUnwindSafe(|| server.close()));
+        assert!(closing.is_err(), "it is the caller's to see");
+        closed.await?;
+        assert!(Cancelled::is(&serving.await?.expect_err("it was closed")));
+        io::Result::Ok(())
+    })
+}
+
+#[test]
 fn srv_13_close_clients_ends_idle_handlers_within_two_turns() -> io::Result<()> {
     run(async {
         let ended = Rc::new(Cell::new(0));
@@ -802,6 +842,27 @@ fn a_paused_server_leaves_clients_in_the_systems_queue() -> io::Result<()> {
         later.resume_accepting();
         io::Result::Ok(())
     })
+}
+
+#[test]
+fn a_server_that_is_paused_or_closed_in_the_turn_of_a_connect_accepts_nobody() -> io::Result<()> {
+    for stop in [Server::pause_accepting, Server::close] {
+        let event_loop = EventLoop::new()?;
+        let handle = event_loop.handle();
+        let server =
+            event_loop.run_until_complete(async { start_server(echo, LOCALHOST, 0).await })??;
+        while event_loop.turn(AT_ONCE)? == AT_ONCE {}
+        let _client = TcpStream::connect((LOCALHOST, port_of(&server)))?;
+        // Queued before the poll finds the client, so that it runs before the accept.
+        let stopped = server.clone();
+        handle.call_soon(move || stop(&stopped))?;
+        for _ in 0..10 {
+            event_loop.turn(AT_ONCE)?;
+        }
+        assert_eq!(server.connection_count(), 0);
+        assert_eq!(event_loop.census().timers, 0);
+    }
+    Ok(())
 }
 
 #[test]

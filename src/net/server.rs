@@ -119,12 +119,13 @@ impl Server {
     /// `Server.serve_forever`; cancelled, that one waits until the server is closed.
     pub async fn serve_forever(&self) -> io::Result<()> {
         let core = self.core();
+        // First: who awaits a server that is closed may not have heard of it yet.
+        core.start_serving()?;
         if core.is_awaited.get() {
             return Err(io::Error::other(format!(
                 "server {self:?} is already being awaited on serve_forever()"
             )));
         }
-        core.start_serving()?;
         let _awaited = Awaited::new(core);
         if self.is_serving() {
             core.closed.wait().await;

@@ -157,10 +157,10 @@ impl ServerCore {
             Stage::Bound(_) => {}
         }
         drop(stage);
-        drop(self.factory.take());
-        drop(self.accepted_socket_options.take());
         self.closed.wake_all();
         self.wake_if_over();
+        // R10: at the end, since what the user gave may panic when it is dropped.
+        drop((self.factory.take(), self.accepted_socket_options.take()));
     }
 
     // ── accepting ───────────────────────────────────────────────────────────────
