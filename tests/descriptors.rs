@@ -21,7 +21,8 @@ use std::thread;
 use std::time::Duration;
 
 use millstream::{
-    EventLoop, get_running_loop, open_connection, open_connection_sock, run, yield_now,
+    EventLoop, StreamReader, StreamWriter, get_running_loop, open_connection, open_connection_sock,
+    open_unix_connection, run, start_server, start_unix_server, yield_now,
 };
 
 const AT_ONCE: Option<Duration> = Some(Duration::ZERO);
@@ -70,6 +71,40 @@ fn loop_33_a_loops_descriptors_are_closed_on_exec() -> io::Result<()> {
             "descriptor {fd} is inherited"
         );
     }
+    Ok(())
+}
+
+#[test]
+fn what_finds_no_descriptor_says_what_it_was_for() -> io::Result<()> {
+    let _alone = alone();
+    if most_descriptors()? > 100_000 {
+        return Ok(()); // too many to take them all
+    }
+    let before = descriptors()?;
+    run(async {
+        let taken: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
+        let serve = async |_reader: StreamReader, _writer: StreamWriter| ();
+        let errors = [
+            open_connection("127.0.0.1", 9).await.err(),
+            start_server(serve, "127.0.0.1", 9).await.err(),
+            open_unix_connection("/tmp/mill").await.err(),
+            start_unix_server(serve, "/tmp/mill").await.err(),
+        ];
+        drop(taken);
+        let texts = errors.map(|error| error.map_or(String::new(), |error| error.to_string()));
+        let reason = "Too many open files (os error 24)";
+        assert_eq!(
+            texts,
+            [
+                format!("no socket to connect to 127.0.0.1:9: {reason}"),
+                format!("no socket to serve on 127.0.0.1:9: {reason}"),
+                format!("no socket to connect to /tmp/mill: {reason}"),
+                format!("no socket to serve on /tmp/mill: {reason}"),
+            ]
+        );
+        io::Result::Ok(())
+    })?;
+    assert_eq!(descriptors()?, before);
     Ok(())
 }
 
@@ -354,6 +389,18 @@ const O_CLOEXEC: u32 = 0o2_000_000;
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many descriptors this process may have.
+fn most_descriptors() -> io::Result<usize> {
+    let limits = fs::read_to_string("/proc/self/limits")?;
+    let limit = limits
+        .lines()
+        .find_map(|l| l.strip_prefix("Max open files"));
+    let most = limit.and_then(|limits| limits.split_whitespace().next());
+    Ok(most
+        .and_then(|most| most.parse().ok())
+        .unwrap_or(usize::MAX))
 }
 
 /// All open descriptors, without the one that is used to list them.

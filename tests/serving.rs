@@ -343,6 +343,36 @@ fn has_keep_alive_timer(port: u16) -> io::Result<bool> {
 }
 
 #[test]
+fn srv_05_a_port_that_is_taken_between_bind_and_listen_is_told_with_its_address() -> io::Result<()>
+{
+    run(async {
+        // SO_REUSEADDR lets both bind to it, as long as neither listens.
+        let first = start_server(echo, LOCALHOST, 0)
+            .start_serving(false)
+            .await?;
+        let port = port_of(&first);
+        let second = start_server(echo, LOCALHOST, port)
+            .start_serving(false)
+            .await?;
+        first.start_serving().await?;
+
+        let error = second.start_serving().await.expect_err("the first listens");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "error while attempting to listen on address {LOCALHOST}:{port}: \
+                 address already in use"
+            )
+        );
+        assert!(error.source().is_some(), "the system's own");
+        assert_eq!(second.sockets(), [], "it is closed");
+        second.wait_closed().await;
+        is_served(LOCALHOST, port).await
+    })
+}
+
+#[test]
 fn a_start_that_serves_suspends_for_a_turn() -> io::Result<()> {
     run(async {
         let bind = || TcpListener::bind((LOCALHOST, 0));

@@ -13,7 +13,7 @@ use socket2::{Domain, SockAddr, SockRef};
 
 use crate::contract::Address;
 
-use super::connect::{StreamKind, new_socket};
+use super::connect::{StreamKind, new_socket, no_socket};
 use super::explained::explain;
 use super::listen::is_out_of_resources;
 use super::options::SocketOptions;
@@ -86,7 +86,7 @@ impl UnboundSocket {
     fn new(address: SocketAddr) -> io::Result<Option<UnboundSocket>> {
         match new_socket(Domain::for_address(address)) {
             Ok(socket) => Ok(Some(UnboundSocket(socket))),
-            Err(error) if is_out_of_resources(&error) => Err(error),
+            Err(error) if is_out_of_resources(&error) => Err(no_socket("serve on", address, error)),
             Err(error) => {
                 log::debug!("this machine has no sockets for {address}: {error}");
                 Ok(None)
@@ -149,11 +149,20 @@ pub(super) fn set_reuse_port(socket: &SockRef<'_>) -> io::Result<()> {
 
 /// Says to which address a socket could not be bound.
 pub(super) fn cannot_bind(address: SocketAddr, error: io::Error) -> io::Error {
+    attempt_failed("bind", &Address::Inet(address), error)
+}
+
+/// Says on which address a socket could not listen.
+pub(super) fn cannot_listen(address: &Address, error: io::Error) -> io::Error {
+    attempt_failed("listen", address, error)
+}
+
+fn attempt_failed(to: &str, address: &Address, error: io::Error) -> io::Error {
     explain(error, |error| {
         let reason = error.to_string().to_lowercase();
         // The standard library puts the code behind the system's words.
         let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!("error while attempting to bind on address {address}: {reason}")
+        format!("error while attempting to {to} on address {address}: {reason}")
     })
 }
 

@@ -7,6 +7,7 @@
 //! ```
 
 use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -93,8 +94,7 @@ impl Attempts {
     fn socket(&self, to: SocketAddr) -> io::Result<socket2::Socket> {
         let domain = Domain::for_address(to);
         let proto = (self.proto != 0).then(|| socket2::Protocol::from(self.proto));
-        new_socket_for(proto, domain)
-            .map_err(|error| explain(error, |e| format!("no socket to connect to {to}: {e}")))
+        new_socket_for(proto, domain).map_err(|error| no_socket("connect to", to, error))
     }
 
     /// Binds a socket to the first of our addresses that works.
@@ -143,6 +143,11 @@ async fn connect_stream(
 /// Makes a stream socket that does not block and is not inherited by child processes.
 pub(super) fn new_socket(domain: Domain) -> io::Result<socket2::Socket> {
     new_socket_for(None, domain)
+}
+
+/// Says what a socket was wanted for that could not be made.
+pub(super) fn no_socket(to: &str, address: impl fmt::Display, error: io::Error) -> io::Error {
+    explain(error, |e| format!("no socket to {to} {address}: {e}"))
 }
 
 /// The same for a protocol; `None` is the usual one.

@@ -24,7 +24,7 @@ use crate::event_loop::TimerHandle;
 use crate::reactor::{Direction, EventSource, SourceId};
 use crate::transports::Socket;
 
-use super::bind::BoundSocket;
+use super::bind::{BoundSocket, cannot_listen};
 use super::connect::StreamKind;
 use super::server_core::ServerCore;
 use super::unix::SocketFile;
@@ -94,7 +94,8 @@ impl ListeningSocket {
 impl Listener {
     /// Listens, and has the reactor tell the server who comes.
     pub(super) fn listen(bound: BoundSocket, server: &Rc<ServerCore>) -> io::Result<Rc<Listener>> {
-        bound.socket.listen(server.backlog())?;
+        let listening = bound.socket.listen(server.backlog());
+        listening.map_err(|error| cannot_listen(&bound.address, error))?;
         let socket = match bound.kind {
             StreamKind::Tcp => ListeningSocket::Tcp(TcpListener::from_std(bound.socket.into())),
             StreamKind::Unix => ListeningSocket::Unix(UnixListener::from_std(bound.socket.into())),

@@ -27,7 +27,7 @@ use crate::time::sleep;
 use crate::transports::Socket;
 
 use super::bind::BoundSocket;
-use super::connect::{StreamKind, new_socket};
+use super::connect::{StreamKind, new_socket, no_socket};
 use super::explained::explain;
 use super::options::SocketOptions;
 
@@ -43,7 +43,7 @@ const MODE_BITS: u32 = 0o777;
 /// Connects to a Unix-domain socket.
 pub(super) async fn connect_unix(path: &Path, options: &SocketOptions) -> io::Result<Socket> {
     let (name, address) = parse(path, "no path and sock were specified")?;
-    let socket = new_socket(Domain::UNIX)?;
+    let socket = new_socket(Domain::UNIX).map_err(|e| no_socket("connect to", &name, e))?;
     options.apply(socket.as_fd())?;
     let mut pause = FIRST_RETRY;
     loop {
@@ -91,7 +91,8 @@ impl BoundSocket {
         if let Some(mode) = settings.mode {
             check_mode(mode, &name)?;
         }
-        let mut socket = new_socket(Domain::UNIX)?;
+        let socket = new_socket(Domain::UNIX);
+        let mut socket = socket.map_err(|e| no_socket("serve on", &name, e))?;
         options.apply(socket.as_fd())?;
         if is_file {
             remove_stale(path);
