@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use socket2::{Domain, SockAddr, SockRef};
+use socket2::{Domain, SockRef};
 
 use crate::contract::Address;
 
@@ -184,25 +184,13 @@ impl BoundSocket {
         kind: StreamKind,
         file: Option<SocketFile>,
     ) -> io::Result<BoundSocket> {
-        let address = socket.local_addr()?;
-        let address = match (address.as_socket(), address.as_pathname()) {
-            (Some(inet), _) => Address::Inet(inet),
-            (None, Some(path)) => Address::Unix(path.to_owned()),
-            (None, None) => unnamed_or_abstract(&address),
-        };
+        let address = Address::of(&socket.local_addr()?);
         Ok(BoundSocket {
             socket,
             kind,
             address,
             file,
         })
-    }
-}
-
-fn unnamed_or_abstract(address: &SockAddr) -> Address {
-    match address.as_abstract_namespace() {
-        Some(name) => Address::UnixAbstract(name.to_owned()),
-        None => Address::Unnamed,
     }
 }
 
