@@ -525,6 +525,28 @@ fn arguments_that_make_no_sense_are_named() -> io::Result<()> {
 }
 
 #[test]
+fn a_path_that_the_kernel_would_cut_off_is_refused() -> io::Result<()> {
+    run(async {
+        let handle = get_running_loop()?;
+        let cut = std::env::temp_dir().join(format!("millstream-{}-cut", std::process::id()));
+        let mut with_nul = cut.clone().into_os_string();
+        with_nul.push("\0more");
+        for local in [true, false] {
+            let endpoint = handle.create_datagram_endpoint(clerk(Habit::None).0);
+            let endpoint = match local {
+                true => endpoint.local_path(&with_nul),
+                false => endpoint.remote_path(&with_nul),
+            };
+            let error = endpoint.await.expect_err("it is no path");
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains("NUL byte"), "{error}");
+        }
+        assert!(!cut.exists());
+        io::Result::Ok(())
+    })
+}
+
+#[test]
 fn a_family_alone_makes_a_socket_that_sends() -> io::Result<()> {
     run(async {
         let handle = get_running_loop()?;

@@ -7,13 +7,11 @@
 //! ```
 
 use std::fmt;
-use std::fs;
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
 
@@ -30,6 +28,7 @@ use crate::transports::{DatagramSocket, SocketDatagramTransport};
 use super::bind::set_reuse_port;
 use super::connect::describe;
 use super::host::Host;
+use super::unix::{parse, remove_stale};
 
 impl LoopHandle {
     /// Makes an endpoint for datagrams: set where it is and to whom it sends, then await it.
@@ -391,13 +390,15 @@ impl DatagramEndpoint {
                 ));
             }
         };
-        if let Some(local) = local {
-            remove_stale(local)?;
+        let local = local.map(|path| parse(path)).transpose()?;
+        let remote = remote.map(|path| parse(path)).transpose()?;
+        if let Some((Address::Unix(path), _)) = &local {
+            remove_stale(path);
         }
         Ok(Some(Pair {
             domain: Domain::UNIX,
-            local: local.map(SockAddr::unix).transpose()?,
-            remote: remote.map(SockAddr::unix).transpose()?,
+            local: local.map(|(_, address)| address),
+            remote: remote.map(|(_, address)| address),
         }))
     }
 
@@ -457,15 +458,6 @@ fn first_of(family: Family, addresses: Option<&[SocketAddr]>) -> Option<Option<S
     };
     let first = addresses.iter().find(|address| family.admits(address))?;
     Some(Some(*first))
-}
-
-/// Removes the socket that another program, or an earlier run, has left at a path.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match fs::metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
-        // What is there and is no socket, binding complains of.
-        _ => Ok(()),
-    }
 }
 
 fn invalid(text: impl Into<String>) -> io::Error {

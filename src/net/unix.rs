@@ -42,7 +42,7 @@ const MODE_BITS: u32 = 0o777;
 
 /// Connects to a Unix-domain socket.
 pub(super) async fn connect_unix(path: &Path, options: &SocketOptions) -> io::Result<Socket> {
-    let (name, address) = parse(path, "no path and sock were specified")?;
+    let (name, address) = parse_given(path, "no path and sock were specified")?;
     let socket = new_socket(Domain::UNIX).map_err(|e| no_socket("connect to", &name, e))?;
     options.apply(socket.as_fd())?;
     let mut pause = FIRST_RETRY;
@@ -86,7 +86,7 @@ impl BoundSocket {
         settings: FileSettings,
         options: &SocketOptions,
     ) -> io::Result<BoundSocket> {
-        let (name, address) = parse(path, "path was not specified, and no sock specified")?;
+        let (name, address) = parse_given(path, "path was not specified, and no sock specified")?;
         let is_file = matches!(name, Address::Unix(_));
         if let Some(mode) = settings.mode {
             check_mode(mode, &name)?;
@@ -242,9 +242,9 @@ fn bind_error(error: io::Error, name: &Address) -> io::Error {
     })
 }
 
-/// Removes a socket that an earlier server left, or a link to one. What is no socket stays,
+/// Removes a socket that an earlier program left, or a link to one. What is no socket stays,
 /// and binding fails.
-fn remove_stale(path: &Path) {
+pub(super) fn remove_stale(path: &Path) {
     let removed = match fs::metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => Ok(()),
@@ -261,19 +261,27 @@ fn log_unless_missing(result: io::Result<()>, message: &'static str, path: &Path
     }
 }
 
+/// Reads a path that must not be empty, which `missing` complains of.
+fn parse_given(path: &Path, missing: &'static str) -> io::Result<(Address, SockAddr)> {
+    match parse(path)? {
+        (Address::Unnamed, _) => Err(io::Error::new(io::ErrorKind::InvalidInput, missing)),
+        given => Ok(given),
+    }
+}
+
 /// Reads a path as an address: a leading NUL byte means a name in Linux's abstract
-/// namespace, and an empty path means that there is none, which `missing` complains of.
-fn parse(path: &Path, missing: &'static str) -> io::Result<(Address, SockAddr)> {
-    let refuse = |complaint: String| io::Error::new(io::ErrorKind::InvalidInput, complaint);
+/// namespace, and an empty path none at all.
+pub(super) fn parse(path: &Path) -> io::Result<(Address, SockAddr)> {
     let name = match path.as_os_str().as_bytes() {
-        [] => return Err(refuse(missing.to_owned())),
+        [] => Address::Unnamed,
         [0, name @ ..] => Address::UnixAbstract(name.to_owned()),
         // The kernel would take it for the end of the path.
         bytes if bytes.contains(&0) => {
-            return Err(refuse(format!(
-                "a path must not contain a NUL byte, got {}",
-                bytes.escape_ascii()
-            )));
+            let bytes = bytes.escape_ascii();
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("a path must not contain a NUL byte, got {bytes}"),
+            ));
         }
         _ => Address::Unix(path.to_owned()),
     };
@@ -301,7 +309,7 @@ mod tests {
     fn the_file_is_made_with_the_mode_and_never_has_a_wider_one() -> io::Result<()> {
         let name = format!("millstream-{}-narrow", std::process::id());
         let path = std::env::temp_dir().join(name);
-        let (name, address) = parse(&path, "it is not empty")?;
+        let (name, address) = parse(&path)?;
         for mode in [0o600, 0o400, 0o000] {
             remove_stale(&path);
             let socket = narrow(new_socket(Domain::UNIX)?, mode)?;
