@@ -18,6 +18,7 @@ use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -125,6 +126,28 @@ fn con_06_a_socket_in_blocking_mode_is_taken_over_and_made_not_to_block() -> io:
             assert_eq!(reader.readline().await?, b"ping\n");
             drop(flags);
             writer.aclose().await
+        })
+    })
+}
+
+#[test]
+fn a_connection_that_is_given_up_before_it_is_made_is_closed() -> io::Result<()> {
+    no_descriptor_is_left(|| {
+        let (ours, mut theirs) = tcp_pair()?;
+        run(async move {
+            let handle = get_running_loop()?;
+            let connecting = handle.create_connection_sock(|| Nothing, ours);
+            let mut connecting = connecting.into_future();
+            let begun = poll_fn(|cx| Poll::Ready(connecting.as_mut().poll(cx))).await;
+            assert!(begun.is_pending(), "connection_made comes later");
+            drop(connecting);
+            while handle.census().sources > 0 {
+                yield_now().await;
+            }
+            let mut received = Vec::new();
+            theirs.read_to_end(&mut received)?; // which ends
+            assert_eq!(received, b"");
+            io::Result::Ok(())
         })
     })
 }
@@ -407,6 +430,33 @@ fn con_13_the_first_of_our_addresses_that_works_is_taken_and_the_others_are_told
                     "Multiple exceptions: error while attempting to bind on address {taken}: \
                      address already in use, Connect call failed \
                      {refusing}: Connection refused (os error 111)"
+                )
+            );
+            io::Result::Ok(())
+        })
+    })
+}
+
+#[test]
+fn con_13_each_address_of_ours_that_fails_is_told() -> io::Result<()> {
+    no_descriptor_is_left(|| {
+        let taken = [
+            TcpListener::bind((LOCALHOST, 0))?,
+            TcpListener::bind((LOCALHOST, 0))?,
+        ];
+        run(async move {
+            let ours = [taken[0].local_addr()?, taken[1].local_addr()?];
+            get_running_loop()?.set_resolver(Table::of(&ours));
+            let connecting = open_connection("127.0.0.1", 9).local_addr("mill.example", 0);
+            let error = error_of(connecting.await);
+            assert_eq!(error.kind(), ErrorKind::AddrInUse);
+            let cannot = "error while attempting to bind on address";
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "Multiple exceptions: {cannot} {}: address already in use, \
+                     {cannot} {}: address already in use",
+                    ours[0], ours[1]
                 )
             );
             io::Result::Ok(())

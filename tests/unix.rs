@@ -9,12 +9,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
-    Address, PeerName, Protocol, Server, SockName, SocketOptions, StreamReader, StreamWriter,
-    create_task, get_running_loop, open_unix_connection, open_unix_connection_sock, run,
-    start_server_sock, start_unix_server, start_unix_server_sock, yield_now,
+    Address, Clock, EventLoop, PeerName, Protocol, Runner, Server, SockName, SocketOptions,
+    StreamReader, StreamWriter, create_task, get_running_loop, open_unix_connection,
+    open_unix_connection_sock, run, sleep, start_server_sock, start_unix_server,
+    start_unix_server_sock, yield_now,
 };
 use socket2::SockRef;
 
@@ -205,6 +207,30 @@ fn unx_12_a_full_backlog_is_waited_for_and_no_connection_is_half_open() -> io::R
             assert_eq!(reader.read_all().await?, b"hello", "it is a whole one");
         }
         accepting.join().expect("the thread does not panic")
+    })
+}
+
+#[test]
+fn unx_12_room_is_looked_for_ten_times_a_second_at_the_least() -> io::Result<()> {
+    let folder = Folder::new("12c")?;
+    let path = folder.path("socket");
+    let runner = Runner::on(EventLoop::with_clock(Clock::simulated())?);
+    runner.run(async move {
+        let handle = get_running_loop()?;
+        let listener = UnixListener::bind(&path)?;
+        SockRef::from(&listener).listen(0)?;
+        let kept = UnixStream::connect(&path)?; // which fills it
+        let connecting = create_task(async move { open_unix_connection(path).await });
+        sleep(Duration::from_secs(10)).await;
+        // Where the system does not wait, it refuses: then there is nothing to see here.
+        if !connecting.done() {
+            let room_since = handle.time();
+            let _first = listener.accept()?;
+            let (_reader, _writer) = connecting.await??;
+            assert!(handle.time() - room_since <= Duration::from_millis(100));
+        }
+        drop(kept);
+        io::Result::Ok(())
     })
 }
 
