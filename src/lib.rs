@@ -12,6 +12,7 @@ compile_error!(
 // Layer 0: the ground.
 mod clock; //       what time it is, really or virtually
 mod error; //       what can go wrong, as values
+mod explained; //   errors of the system, and what was attempted
 mod address; //     where an end of a connection is
 mod buffer; //      bytes that came or go
 mod waits; //       what a task waits for, noted as it begins to

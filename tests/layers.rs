@@ -22,7 +22,15 @@ const LAYERS: &[Layer] = &[
     layer(
         0,
         "0 ground",
-        &["clock", "error", "address", "buffer", "waits", "waiters"],
+        &[
+            "clock",
+            "error",
+            "explained",
+            "address",
+            "buffer",
+            "waits",
+            "waiters",
+        ],
     ),
     layer(1, "1 reactor", &["reactor"]),
     layer(2, "2 executor", &["executor"]),

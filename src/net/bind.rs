@@ -12,9 +12,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use socket2::{Domain, SockRef};
 
 use crate::contract::Address;
+use crate::explained::explain;
 
 use super::connect::{StreamKind, new_socket, no_socket};
-use super::explained::explain;
 use super::listen::is_out_of_resources;
 use super::options::SocketOptions;
 use super::unix::SocketFile;

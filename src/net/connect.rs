@@ -22,6 +22,7 @@ use socket2::{Domain, SockRef, Type};
 use crate::contract::{Protocol, Transport};
 use crate::error::{Cancelled, connect_goes_on};
 use crate::event_loop::{Family, LoopHandle};
+use crate::explained::explain;
 use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
 use crate::transports::{OnDetached, Opening, Socket, StreamTransport};
@@ -30,7 +31,6 @@ use crate::waits::{WaitsOn, What, note};
 
 use super::bind::cannot_bind;
 use super::connect_errors::{ConnectErrors, Shown};
-use super::explained::explain;
 use super::happy_eyeballs::race;
 use super::options::SocketOptions;
 

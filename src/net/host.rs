@@ -7,8 +7,7 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use crate::event_loop::{LoopHandle, Wanted};
-
-use super::explained::explain;
+use crate::explained::explain;
 
 /// A host to connect to or to serve on: nothing, a name, an address, or a list.
 ///

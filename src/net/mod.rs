@@ -38,7 +38,6 @@ mod pipes; //   one end of a pipe
 mod standard_streams; // standard input, output and error
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls; //     encrypting them, with the feature
-mod explained; // errors that say what was attempted
 
 pub use client::{
     open_connection, open_connection_sock, open_unix_connection, open_unix_connection_sock,

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, TcpKeepalive};
 
-use super::explained::explain;
+use crate::explained::explain;
 
 /// Options for sockets, set in the order in which they were given.
 ///

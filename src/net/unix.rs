@@ -23,12 +23,12 @@ use mio::net::UnixStream;
 use socket2::{Domain, SockAddr};
 
 use crate::address::Address;
+use crate::explained::explain;
 use crate::time::sleep;
 use crate::transports::Socket;
 
 use super::bind::BoundSocket;
 use super::connect::{StreamKind, new_socket, no_socket};
-use super::explained::explain;
 use super::options::SocketOptions;
 
 /// The first pause before a Unix-domain connect is tried again whose peer's backlog is

@@ -11,12 +11,13 @@ use socket2::{Domain, SockRef, Socket};
 use crate::address::{Address, unix_address};
 use crate::error::connect_goes_on;
 use crate::event_loop::LoopHandle;
+use crate::explained::explain;
 use crate::reactor::Direction;
 use crate::task::spend_budget;
 use crate::time::sleep;
 
 use super::ready::Ready;
-use super::target::{ConnectFailed, SockTarget};
+use super::target::SockTarget;
 
 /// The first pause before a Unix-domain connect is tried again whose peer's backlog is
 /// full; it doubles up to [`LONGEST_RETRY`].
@@ -239,7 +240,7 @@ impl LoopHandle {
         let domain = sock.local_addr()?.domain();
         let address = target.into().resolve(self, domain).await?;
         let connected = self.connect(&sock, &address).await;
-        connected.map_err(|error| io::Error::new(error.kind(), ConnectFailed { address, error }))
+        connected.map_err(|error| explain(error, |e| format!("Connect call failed {address}: {e}")))
     }
 
     async fn connect(&self, sock: &Socket, address: &Address) -> io::Result<()> {

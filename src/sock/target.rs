@@ -1,6 +1,5 @@
 //! Where a socket of one's own is connected to.
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -83,31 +82,5 @@ impl From<(&str, u16)> for SockTarget {
 impl From<(String, u16)> for SockTarget {
     fn from((host, port): (String, u16)) -> Self {
         SockTarget::Host(host, port)
-    }
-}
-
-/// Why a socket could not be connected, and to what address.
-pub(super) struct ConnectFailed {
-    pub(super) address: Address,
-    pub(super) error: io::Error,
-}
-
-impl fmt::Display for ConnectFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connect call failed {}: {}", self.address, self.error)
-    }
-}
-
-/// As it displays: what `main` returns is printed in this way.
-impl fmt::Debug for ConnectFailed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// The source is the system's error, with its number.
-impl std::error::Error for ConnectFailed {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.error)
     }
 }

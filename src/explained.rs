@@ -1,4 +1,14 @@
 //! Errors that say what was attempted: the system's own is their source.
+//!
+//! Layer 0. Above: raw sockets, connecting and serving. Below: `std::io::Error`.
+//!
+//! ```text
+//!   Connection refused (os error 111) ──explain──► Connect call failed 127.0.0.1:1: Connection …
+//!          └──────────────────────────────────────── source ◄┘      of the same kind
+//! ```
+//!
+//! asyncio: `OSError(exc.errno, "Connect call failed …")`, which keeps the number; Rust's
+//! error has either a number or a text.
 
 use std::error::Error;
 use std::fmt;
@@ -6,7 +16,7 @@ use std::io;
 
 /// Makes an error of the same kind that displays as `text` says. The error that it explains,
 /// with its number, is its [`source`](Error::source).
-pub(super) fn explain(error: io::Error, text: impl FnOnce(&io::Error) -> String) -> io::Error {
+pub(crate) fn explain(error: io::Error, text: impl FnOnce(&io::Error) -> String) -> io::Error {
     let text = text(&error);
     io::Error::new(error.kind(), Explained { text, error })
 }
