@@ -65,8 +65,8 @@ impl Conversation {
     /// Rounds of the shorter and of the longer run.
     fn rounds(self) -> [usize; 2] {
         match self {
-            Conversation::Messages => [100, 1100],
-            Conversation::Lines => [10, 60],
+            Conversation::Messages => [50, 250],
+            Conversation::Lines => [5, 25],
         }
     }
 }
