@@ -257,6 +257,23 @@ fn a_lock_that_was_handed_on_is_held_by_the_next() -> io::Result<()> {
 }
 
 #[test]
+fn who_held_a_lock_before_is_not_taken_for_its_holder() -> io::Result<()> {
+    simulate(async {
+        let lock = Rc::new(Lock::new());
+        drop(lock.acquire().await); // by Task-1
+        let _guard = lock.try_acquire().expect("it is free"); // by nobody that is known
+        let waits = lock.clone();
+        named("waits", async move { drop(waits.acquire().await) });
+        sleep(SECOND).await;
+        let graph = capture_call_graph();
+        let waits_for = &node(&graph, "waits").waits_for[..];
+        let unknown = matches!(waits_for, [WaitsFor::Lock { held_by: None, .. }]);
+        assert!(unknown, "{waits_for:?}");
+        Ok(())
+    })
+}
+
+#[test]
 fn connections_are_named_with_the_fill_of_their_buffers() -> io::Result<()> {
     run(async {
         let (ours, theirs) = UnixStream::pair()?;

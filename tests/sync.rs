@@ -519,6 +519,19 @@ fn a_queue_is_joined_when_each_item_is_done_with() {
 }
 
 #[test]
+fn a_queue_that_was_joined_is_joined_anew_for_what_is_put_later() {
+    let queue = Queue::new(0);
+    for item in ['a', 'b'] {
+        assert_eq!(queue.put_nowait(item), Ok(()));
+        assert_eq!(queue.get_nowait(), Ok(item));
+        let mut joins = Step::waiting(queue.join());
+        assert_eq!(queue.task_done(), Ok(()));
+        joins.done();
+        at_once(queue.join());
+    }
+}
+
+#[test]
 fn a_queue_that_was_shut_down_takes_nothing_and_gives_what_is_left() {
     let queue = Queue::new(1);
     assert_eq!(queue.put_nowait(1), Ok(()));
