@@ -74,6 +74,32 @@ fn output_errors_and_the_code_are_told_apart() -> io::Result<()> {
 }
 
 #[test]
+fn outputs_that_are_piped_together_come_in_the_order_of_writing() -> io::Result<()> {
+    run(async {
+        let mut shell = create_subprocess_shell("for i in 1 2 3; do echo $i; echo $i >&2; done")
+            .stderr(Stdio::null())
+            .stdout_and_stderr_piped()
+            .limit(100)
+            .await?;
+        assert!(shell.stderr.is_none());
+        let (output, errors) = shell.communicate(None).await?;
+        assert_eq!(output, b"1\n1\n2\n2\n3\n3\n", "and there is an end");
+        assert!(errors.is_empty());
+        let blocks = create_subprocess_exec("python3")
+            .args([
+                "-c",
+                "import os; print(os.get_blocking(1), os.get_blocking(2))",
+            ])
+            .stdout_and_stderr_piped()
+            .await?
+            .communicate(None)
+            .await?;
+        assert_eq!(blocks.0, b"True True\n");
+        Ok(())
+    })
+}
+
+#[test]
 fn a_megabyte_goes_through_although_no_pipe_holds_it() -> io::Result<()> {
     run(async {
         let mut cat = cat().await?;

@@ -90,6 +90,7 @@ pub fn create_subprocess(command: Command) -> CreateSubprocess {
     CreateSubprocess {
         handle: running_loop(),
         command,
+        outputs: Outputs::Apart,
         limit: None,
         kill_on_drop: false,
     }
@@ -102,8 +103,18 @@ pub fn create_subprocess(command: Command) -> CreateSubprocess {
 pub struct CreateSubprocess {
     handle: LoopHandle,
     command: Command,
+    outputs: Outputs,
     limit: Option<usize>,
     kill_on_drop: bool,
+}
+
+/// Where standard output and standard error of a child go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outputs {
+    /// Each where the command says.
+    Apart,
+    /// Into one pipe.
+    Together,
 }
 
 impl CreateSubprocess {
@@ -159,9 +170,38 @@ impl CreateSubprocess {
     /// Sets what its standard error is, as [`stdin`](CreateSubprocess::stdin) does.
     ///
     /// # asyncio
-    /// The argument `stderr`. `STDOUT` has no counterpart: have the shell do `2>&1`.
+    /// The argument `stderr`; `STDOUT` is
+    /// [`stdout_and_stderr_piped`](CreateSubprocess::stdout_and_stderr_piped).
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
         self.command.stderr(stderr);
+        self
+    }
+
+    /// Has its standard output and its standard error come as one stream,
+    /// [`Process::stdout`], in the order in which the child writes. It takes the place of
+    /// what [`stdout`](CreateSubprocess::stdout) and [`stderr`](CreateSubprocess::stderr) set.
+    ///
+    /// # asyncio
+    /// The arguments `stdout=PIPE, stderr=STDOUT`.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::io;
+    /// use millstream::{create_subprocess_shell, run};
+    ///
+    /// # fn main() -> io::Result<()> {
+    /// run(async {
+    ///     let mut shell = create_subprocess_shell("echo out; echo err >&2")
+    ///         .stdout_and_stderr_piped()
+    ///         .await?;
+    ///     let (output, _) = shell.communicate(None).await?;
+    ///     assert_eq!(output, b"out\nerr\n");
+    ///     io::Result::Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn stdout_and_stderr_piped(mut self) -> Self {
+        self.outputs = Outputs::Together;
         self
     }
 
@@ -184,9 +224,13 @@ impl CreateSubprocess {
     }
 
     async fn start(mut self) -> io::Result<Process> {
+        let together = self.join_outputs()?;
         let mut child = self.command.spawn()?;
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // It has what the child writes to: as long as that is open, there is no end.
+        drop(self.command);
+        let stdin = child.stdin.take();
+        let stdout = together.or(child.stdout.take().map(OwnedFd::from));
+        let stderr = child.stderr.take();
         let mut process = Process {
             stdin: None,
             stdout: None,
@@ -200,21 +244,33 @@ impl CreateSubprocess {
             process.stdin = Some(open_write_pipe(stdin).await?);
         }
         if let Some(stdout) = stdout {
-            process.stdout = Some(self.reader(stdout).await?);
+            process.stdout = Some(reader(stdout, self.limit).await?);
         }
         if let Some(stderr) = stderr {
-            process.stderr = Some(self.reader(stderr).await?);
+            process.stderr = Some(reader(stderr, self.limit).await?);
         }
         process.child.kill_on_drop = self.kill_on_drop;
         Ok(process)
     }
 
-    async fn reader(&self, pipe: impl Into<OwnedFd>) -> io::Result<StreamReader> {
-        let opening = open_read_pipe(pipe);
-        match self.limit {
-            Some(limit) => opening.limit(limit).await,
-            None => opening.await,
+    /// Returns our end of the pipe that both outputs go into, if they are to.
+    fn join_outputs(&mut self) -> io::Result<Option<OwnedFd>> {
+        if self.outputs == Outputs::Apart {
+            return Ok(None);
         }
+        let (writer, reader) = mio::unix::pipe::new()?;
+        writer.set_nonblocking(false)?; // as a child expects of its outputs
+        let writer = OwnedFd::from(writer);
+        self.command.stdout(writer.try_clone()?).stderr(writer);
+        Ok(Some(reader.into()))
+    }
+}
+
+async fn reader(pipe: impl Into<OwnedFd>, limit: Option<usize>) -> io::Result<StreamReader> {
+    let opening = open_read_pipe(pipe);
+    match limit {
+        Some(limit) => opening.limit(limit).await,
+        None => opening.await,
     }
 }
 
@@ -231,6 +287,7 @@ impl fmt::Debug for CreateSubprocess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CreateSubprocess")
             .field("command", &self.command)
+            .field("outputs", &self.outputs)
             .field("limit", &self.limit)
             .field("kill_on_drop", &self.kill_on_drop)
             .finish_non_exhaustive()
