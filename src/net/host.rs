@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::Poll;
 
@@ -51,6 +51,18 @@ impl From<IpAddr> for Host {
     }
 }
 
+impl From<Ipv4Addr> for Host {
+    fn from(address: Ipv4Addr) -> Self {
+        Host::Name(address.to_string())
+    }
+}
+
+impl From<Ipv6Addr> for Host {
+    fn from(address: Ipv6Addr) -> Self {
+        Host::Name(address.to_string())
+    }
+}
+
 impl<H: Into<Host>> From<Option<H>> for Host {
     fn from(host: Option<H>) -> Self {
         host.map_or(Host::Any, Into::into)
@@ -59,13 +71,43 @@ impl<H: Into<Host>> From<Option<H>> for Host {
 
 impl<const N: usize> From<[&str; N]> for Host {
     fn from(names: [&str; N]) -> Self {
-        Host::List(names.map(str::to_owned).to_vec())
+        Host::from(names.as_slice())
+    }
+}
+
+impl From<&[&str]> for Host {
+    fn from(names: &[&str]) -> Self {
+        Host::List(names.iter().map(|&name| name.to_owned()).collect())
+    }
+}
+
+impl From<Vec<&str>> for Host {
+    fn from(names: Vec<&str>) -> Self {
+        Host::from(names.as_slice())
     }
 }
 
 impl From<Vec<String>> for Host {
     fn from(names: Vec<String>) -> Self {
         Host::List(names)
+    }
+}
+
+impl<const N: usize> From<[IpAddr; N]> for Host {
+    fn from(addresses: [IpAddr; N]) -> Self {
+        Host::from(addresses.as_slice())
+    }
+}
+
+impl From<&[IpAddr]> for Host {
+    fn from(addresses: &[IpAddr]) -> Self {
+        Host::List(addresses.iter().map(IpAddr::to_string).collect())
+    }
+}
+
+impl From<Vec<IpAddr>> for Host {
+    fn from(addresses: Vec<IpAddr>) -> Self {
+        Host::from(addresses.as_slice())
     }
 }
 
@@ -174,4 +216,33 @@ fn some(name: &str, addresses: Vec<SocketAddr>) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::other(text));
     }
     Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_names_a_host_converts_into_it() {
+        let v4 = Ipv4Addr::LOCALHOST;
+        let name = Host::Name("127.0.0.1".to_owned());
+        assert_eq!(Host::from("127.0.0.1"), name);
+        assert_eq!(Host::from("127.0.0.1".to_owned()), name);
+        assert_eq!(Host::from(IpAddr::from(v4)), name);
+        assert_eq!(Host::from(v4), name);
+        assert_eq!(Host::from(Some(v4)), name);
+        assert_eq!(Host::from(Ipv6Addr::LOCALHOST), Host::from("::1"));
+        assert_eq!(Host::from(None::<&str>), Host::Any);
+
+        let list = Host::List(vec!["127.0.0.1".to_owned(), "::1".to_owned()]);
+        let names = ["127.0.0.1", "::1"];
+        assert_eq!(Host::from(names), list);
+        assert_eq!(Host::from(&names[..]), list);
+        assert_eq!(Host::from(names.to_vec()), list);
+        assert_eq!(Host::from(names.map(str::to_owned).to_vec()), list);
+        let addresses = [IpAddr::from(v4), IpAddr::from(Ipv6Addr::LOCALHOST)];
+        assert_eq!(Host::from(addresses), list);
+        assert_eq!(Host::from(&addresses[..]), list);
+        assert_eq!(Host::from(addresses.to_vec()), list);
+    }
 }
