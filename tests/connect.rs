@@ -23,9 +23,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use millstream::{
-    AddrInfoFlags, ConnectErrors, EventLoop, Family, HostQuery, PeerName, Protocol, Resolver,
-    Resolving, SockName, Transport, create_task, get_running_loop, open_connection,
-    open_connection_sock, run, timeout, yield_now,
+    AddrInfoFlags, Clock, ConnectErrors, EventLoop, Family, HostQuery, PeerName, Protocol,
+    Resolver, Resolving, Runner, SockName, Transport, create_task, get_running_loop,
+    open_connection, open_connection_sock, run, timeout, yield_now,
 };
 use socket2::SockRef;
 
@@ -668,6 +668,23 @@ fn a_race_passes_by_a_black_hole_and_a_refusal() -> io::Result<()> {
             assert_eq!(peer, Some(listener.address));
             assert_eq!(descriptors()?, before + 1, "the winner's");
             assert!(took >= Duration::from_millis(250), "{took:?}");
+            io::Result::Ok(())
+        })
+    })
+}
+
+#[test]
+fn happy_eyeballs_waits_250_milliseconds_for_an_address() -> io::Result<()> {
+    no_descriptor_is_left(|| {
+        let black_hole = BlackHole::new(Ipv4Addr::new(127, 0, 0, 2).into())?;
+        let listener = Listener::new(Ipv4Addr::new(127, 0, 0, 3).into())?;
+        let runner = Runner::on(EventLoop::with_clock(Clock::simulated())?);
+        runner.run(async move {
+            let handle = get_running_loop()?;
+            handle.set_resolver(Table::of(&[black_hole.address, listener.address]));
+            let connecting = open_connection("mill.example", 80);
+            let (_reader, _writer) = connecting.happy_eyeballs().await?;
+            assert_eq!(handle.time(), Duration::from_millis(250));
             io::Result::Ok(())
         })
     })
