@@ -30,8 +30,10 @@ use millstream::{
 use socket2::SockRef;
 
 use loop_support::Reports;
+use net_support::error_of;
 
 mod loop_support;
+mod net_support;
 
 const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const ECONNREFUSED: i32 = 111;
@@ -963,14 +965,6 @@ fn flags_of(socket: &impl AsRawFd) -> io::Result<u32> {
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     let flags = flags.ok_or_else(|| io::Error::other(info.clone()))?;
     u32::from_str_radix(flags.trim(), 8).map_err(io::Error::other)
-}
-
-/// What `result` fails with.
-fn error_of<T>(result: io::Result<T>) -> io::Error {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error,
-    }
 }
 
 /// The system's number for an error, or for what it explains.

@@ -5,6 +5,8 @@
 
 #![cfg(target_os = "linux")]
 
+mod net_support;
+
 use std::cell::{Cell, RefCell};
 use std::fs;
 use std::future::pending;
@@ -18,6 +20,7 @@ use millstream::{
     TaskRef, Transport, create_task, current_task, get_running_loop, open_connection, start_server,
     yield_now,
 };
+use net_support::port_of;
 
 /// Connections at once, where the limit of open descriptors allows.
 const CONNECTIONS: usize = 1000;
@@ -409,13 +412,6 @@ fn count_reports(handle: &LoopHandle) -> Rc<Cell<usize>> {
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn port_of(server: &Server) -> u16 {
-    let address = server.sockets().into_iter().next();
-    address
-        .and_then(|address| address.port())
-        .expect("it listens on a port")
 }
 
 fn descriptors() -> io::Result<usize> {

@@ -15,8 +15,10 @@ use millstream::{
 };
 
 use loop_support::OnDrop;
+use net_support::error_of;
 
 mod loop_support;
+mod net_support;
 
 /// Answers from a table, and remembers what it was asked.
 #[derive(Clone, Default)]
@@ -40,14 +42,6 @@ fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
     parsed
         .collect::<Result<_, _>>()
         .expect("tests spell their addresses right")
-}
-
-/// What `result` fails with.
-fn error_of<T>(result: io::Result<T>) -> io::Error {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error,
-    }
 }
 
 // ── what needs no resolver ──────────────────────────────────────────────────────

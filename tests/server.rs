@@ -1,15 +1,18 @@
 //! Servers and the functions that connect to them: on real sockets.
 
+mod net_support;
+
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::rc::Rc;
 
 use millstream::{
-    Cancelled, Protocol, Server, StreamReader, StreamWriter, Transport, create_task,
-    get_running_loop, open_connection, open_connection_sock, run, start_server, start_server_sock,
+    Cancelled, Protocol, StreamReader, StreamWriter, Transport, create_task, get_running_loop,
+    open_connection, open_connection_sock, run, start_server, start_server_sock,
     start_unix_server_sock, yield_now,
 };
+use net_support::{port_of, text_of};
 
 const LOCALHOST: &str = "127.0.0.1";
 
@@ -19,20 +22,6 @@ async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> 
         writer.drain().await?;
     }
     writer.aclose().await
-}
-
-fn port_of(server: &Server) -> u16 {
-    server.sockets()[0]
-        .port()
-        .expect("it is an internet address")
-}
-
-/// What `result` fails with, as a text.
-fn error_of<T>(result: io::Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error.to_string(),
-    }
 }
 
 // ── serving and stopping ────────────────────────────────────────────────────────
@@ -75,7 +64,7 @@ fn a_closed_server_refuses_and_serve_forever_ends_as_cancelled() -> io::Result<(
         let serving = server.clone();
         let forever = create_task(async move { serving.serve_forever().await });
         yield_now().await;
-        let again = error_of(server.serve_forever().await);
+        let again = text_of(server.serve_forever().await);
         assert!(
             again.ends_with("is already being awaited on serve_forever()"),
             "{again}"
@@ -89,7 +78,7 @@ fn a_closed_server_refuses_and_serve_forever_ends_as_cancelled() -> io::Result<(
             .expect_err("nobody listens");
         assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
         assert!(refused.to_string().contains(&format!("{LOCALHOST}:{port}")));
-        let closed = error_of(server.start_serving().await);
+        let closed = text_of(server.start_serving().await);
         assert!(closed.ends_with("is closed"), "{closed}");
         io::Result::Ok(())
     })
@@ -250,12 +239,12 @@ fn what_is_no_stream_socket_is_refused_by_its_name() -> io::Result<()> {
     run(async {
         let expected = "A Stream Socket was expected, got <socket fd=";
         let udp = UdpSocket::bind((LOCALHOST, 0))?;
-        let served = error_of(start_server_sock(echo, udp.try_clone()?).await);
+        let served = text_of(start_server_sock(echo, udp.try_clone()?).await);
         assert!(served.starts_with(expected), "{served}");
-        let connected = error_of(open_connection_sock(udp).await);
+        let connected = text_of(open_connection_sock(udp).await);
         assert!(connected.starts_with(expected), "{connected}");
         let tcp = TcpListener::bind((LOCALHOST, 0))?;
-        let unix = error_of(start_unix_server_sock(echo, tcp).await);
+        let unix = text_of(start_unix_server_sock(echo, tcp).await);
         assert!(
             unix.starts_with("A UNIX Domain Stream Socket was expected, got"),
             "{unix}"
@@ -268,9 +257,9 @@ fn what_is_no_stream_socket_is_refused_by_its_name() -> io::Result<()> {
 fn a_limit_of_zero_is_refused_before_anything_is_opened() -> io::Result<()> {
     run(async {
         let sources = get_running_loop()?.census().sources;
-        let serving = error_of(start_server(echo, LOCALHOST, 0).limit(0).await);
+        let serving = text_of(start_server(echo, LOCALHOST, 0).limit(0).await);
         assert_eq!(serving, "Limit cannot be <= 0");
-        let connecting = error_of(open_connection(LOCALHOST, 1).limit(0).await);
+        let connecting = text_of(open_connection(LOCALHOST, 1).limit(0).await);
         assert_eq!(connecting, "Limit cannot be <= 0");
         assert_eq!(get_running_loop()?.census().sources, sources);
         io::Result::Ok(())
@@ -300,7 +289,7 @@ fn a_name_that_does_not_resolve_is_named() -> io::Result<()> {
     run(async {
         // Too long for a name, so no name server is asked.
         let name = "x".repeat(300);
-        let error = error_of(open_connection(&name, 1).await);
+        let error = text_of(open_connection(&name, 1).await);
         assert!(
             error.starts_with(&format!("cannot resolve host {name:?}: ")),
             "{error}"

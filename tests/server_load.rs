@@ -10,6 +10,7 @@
 //! so that nothing else may run meanwhile, and it is the server that has too few of them,
 //! too. That one is started again with a limit, by a shell. Linux tells what a process uses.
 
+mod net_support;
 mod programs;
 
 use std::cell::{Cell, RefCell};
@@ -25,9 +26,10 @@ use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
-    EventLoop, LoopHandle, Server, StreamReader, StreamWriter, create_task, get_running_loop, run,
-    sleep, start_server,
+    EventLoop, LoopHandle, StreamReader, StreamWriter, create_task, get_running_loop, run, sleep,
+    start_server,
 };
+use net_support::port_of;
 use programs::{PATIENCE, Program};
 use socket2::SockRef;
 
@@ -545,11 +547,4 @@ impl Resources {
             last = now;
         }
     }
-}
-
-fn port_of(server: &Server) -> u16 {
-    let address = server.sockets().into_iter().next();
-    address
-        .and_then(|address| address.port())
-        .expect("it is an internet address")
 }

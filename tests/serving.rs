@@ -3,6 +3,7 @@
 //! What takes many connections or a process of its own is in `tests/server_load.rs`.
 
 mod loop_support;
+mod net_support;
 
 use std::cell::{Cell, RefCell};
 use std::error::Error;
@@ -23,6 +24,7 @@ use millstream::{
 use socket2::{Domain, SockRef, Socket, Type};
 
 use loop_support::{OnDrop, Reports};
+use net_support::{port_of, text_of};
 
 const LOCALHOST: &str = "127.0.0.1";
 
@@ -72,7 +74,7 @@ fn srv_01_a_server_is_started_later_and_its_main_task_cancelled() -> io::Result<
         assert!(matches!(ended, Err(millstream::JoinError::Cancelled)));
         assert_eq!(server.sockets(), []);
         assert!(!server.is_serving());
-        let again = error_of(server.serve_forever().await);
+        let again = text_of(server.serve_forever().await);
         assert!(again.starts_with("server <Server"), "{again}");
         assert!(again.ends_with("is closed"), "{again}");
         io::Result::Ok(())
@@ -108,7 +110,7 @@ fn srv_02_fifty_clients_at_once_are_all_served() -> io::Result<()> {
 fn srv_04_a_datagram_socket_is_refused_and_a_non_blocking_one_taken() -> io::Result<()> {
     run(async {
         let refused = start_server_sock(echo, UdpSocket::bind((LOCALHOST, 0))?).await;
-        let refused = error_of(refused);
+        let refused = text_of(refused);
         assert!(
             refused.starts_with("A Stream Socket was expected, got <socket fd="),
             "{refused}"
@@ -498,11 +500,11 @@ fn serve_forever_on_a_server_that_was_just_closed_says_so() -> io::Result<()> {
         let awaited = server.clone();
         let serving = create_task(async move { awaited.serve_forever().await });
         yield_now().await;
-        let again = error_of(server.serve_forever().await);
+        let again = text_of(server.serve_forever().await);
         assert!(again.ends_with("is already being awaited on serve_forever()"));
 
         server.close(); // and who awaits it has not heard of it yet
-        let again = error_of(server.serve_forever().await);
+        let again = text_of(server.serve_forever().await);
         assert_eq!(again, "server <Server sockets=[]> is closed");
         assert!(Cancelled::is(&serving.await?.expect_err("it was closed")));
         io::Result::Ok(())
@@ -1278,13 +1280,6 @@ fn wait_closed(server: &Server) -> millstream::Task<()> {
     create_task(async move { server.wait_closed().await })
 }
 
-fn port_of(server: &Server) -> u16 {
-    let address = server.sockets().into_iter().next();
-    address
-        .and_then(|address| address.port())
-        .expect("it is an internet address")
-}
-
 /// A port that nobody has, for now.
 fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((LOCALHOST, 0))?.local_addr()?.port())
@@ -1325,14 +1320,6 @@ async fn is_connected(host: &str, port: u16) -> io::Result<()> {
 /// Closes a socket in a way that resets its connection.
 fn reset(socket: TcpStream) -> io::Result<()> {
     SockRef::from(&socket).set_linger(Some(Duration::ZERO))
-}
-
-/// What `result` fails with, as a text.
-fn error_of<T>(result: io::Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error.to_string(),
-    }
 }
 
 /// Waits until `condition` holds.

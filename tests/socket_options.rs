@@ -3,6 +3,8 @@
 //! A closure among the options keeps a duplicate of the descriptor that it is given. So
 //! what became of the socket can be asked at any time, in safe code.
 
+mod net_support;
+
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::TcpListener;
@@ -17,6 +19,7 @@ use millstream::{
     open_unix_connection, open_unix_connection_sock, run, start_server, start_server_sock,
     start_unix_server,
 };
+use net_support::{port_of, text_of};
 use socket2::SockRef;
 
 const LOCALHOST: &str = "127.0.0.1";
@@ -52,26 +55,11 @@ fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-fn port_of(server: &Server) -> u16 {
-    server.sockets()[0]
-        .port()
-        .expect("it is an internet address")
-}
-
 /// A path for a socket that no other test uses; nothing is there.
 fn free_path(name: &str) -> PathBuf {
     let path = std::env::temp_dir().join(format!("millstream-o{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);
     path
-}
-
-/// What `result` fails with, as a text.
-#[track_caller]
-fn error_of<T>(result: io::Result<T>) -> String {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error.to_string(),
-    }
 }
 
 /// Says a word, and closes.
@@ -257,7 +245,7 @@ fn each_attempt_has_them_and_one_that_is_refused_is_named() -> io::Result<()> {
         let sources = get_running_loop()?.census().sources;
         let too_big = SocketOptions::new().send_buffer_size(usize::MAX);
         let refused = open_connection(LOCALHOST, port_of(&server)).socket_options(too_big);
-        let text = error_of(refused.await);
+        let text = text_of(refused.await);
         assert!(text.starts_with("cannot set SO_SNDBUF to "), "{text}");
         assert_eq!(get_running_loop()?.census().sources, sources);
         io::Result::Ok(())
@@ -340,7 +328,7 @@ fn a_listener_for_both_families_is_had_by_an_option() -> io::Result<()> {
 fn an_option_that_is_refused_is_named_with_its_value() -> io::Result<()> {
     run(async {
         let refused = async |options: SocketOptions| {
-            error_of(
+            text_of(
                 start_server(greet, LOCALHOST, 0)
                     .socket_options(options)
                     .await,
@@ -410,7 +398,7 @@ fn the_user_timeout_is_linuxs() -> io::Result<()> {
         }
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         assert_eq!(
-            error_of(server),
+            text_of(server),
             "cannot set TCP_USER_TIMEOUT to 4.999001s: this platform has no such option"
         );
         io::Result::Ok(())

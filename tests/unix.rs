@@ -1,5 +1,7 @@
 //! Unix-domain sockets: paths, stale files, modes, abstract names, and what the peer is.
 
+mod net_support;
+
 use std::cell::RefCell;
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
@@ -18,6 +20,7 @@ use millstream::{
     open_unix_connection_sock, run, sleep, start_server_sock, start_unix_server,
     start_unix_server_sock, yield_now,
 };
+use net_support::error_of;
 use socket2::SockRef;
 
 async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
@@ -55,14 +58,6 @@ impl Deref for Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-#[track_caller]
-fn error_of<T>(result: io::Result<T>) -> io::Error {
-    match result {
-        Ok(_) => panic!("this was to fail"),
-        Err(error) => error,
     }
 }
 

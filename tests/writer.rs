@@ -4,6 +4,7 @@
 //! WRT-15 and WRT-32 weigh memory, in `tests/memory.rs`; WRT-23 counts warnings, in
 //! `tests/diagnostics.rs`: both need a process of their own.
 
+mod net_support;
 mod stream_support;
 
 use std::cell::{Cell, RefCell};
@@ -14,12 +15,13 @@ use std::thread;
 use std::time::Duration;
 
 use millstream::{
-    Address, Clock, EventLoop, ExtraInfoKey, FlowControlMixin, PeerName, Runner, Server, SockName,
+    Address, Clock, EventLoop, ExtraInfoKey, FlowControlMixin, PeerName, Runner, SockName,
     StreamReader, StreamWriter, create_task, get_running_loop, memory_stream_pair, open_connection,
     open_connection_sock, plain, run, start_server, timeout, yield_now,
 };
 use socket2::SockRef;
 
+use net_support::port_of;
 use stream_support::{MockTransport, Step, at_once, reset};
 
 /// So long that only a hang takes longer.
@@ -86,11 +88,6 @@ async fn settle() {
 /// Runs on virtual time, in memory: each run is the same.
 fn simulated(test: impl AsyncFnOnce() -> io::Result<()> + 'static) -> io::Result<()> {
     Runner::on(EventLoop::with_clock(Clock::simulated())?).run(async move { test().await })
-}
-
-fn port_of(server: &Server) -> u16 {
-    let address = server.sockets()[0].as_inet();
-    address.expect("it serves on an internet address").port()
 }
 
 #[track_caller]
