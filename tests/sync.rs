@@ -219,6 +219,23 @@ fn whoever_gives_up_passes_its_notification_on() {
     assert!(!condition.locked());
 }
 
+#[test]
+fn whoever_gives_up_the_lock_it_waits_for_passes_its_notification_on() {
+    let condition = Condition::new();
+    let wait = || Step::waiting(at_once(condition.acquire()).wait());
+    let (mut locked_out, mut next, mut last) = (wait(), wait(), wait());
+    let guard = at_once(condition.acquire());
+    guard.notify(1);
+    locked_out.still_waits(); // it knows, and waits for the lock
+    next.still_waits();
+    drop(locked_out);
+    assert!(next.is_woken());
+    drop(guard);
+    drop(next.done()); // it used its notification, and passes nothing on
+    assert!(!last.is_woken());
+    last.still_waits();
+}
+
 /// Another waiter, once the one before it has gone on.
 fn wait_beside<'a>(
     condition: &'a Condition,
