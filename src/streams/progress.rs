@@ -57,10 +57,11 @@ impl StreamWriter {
     ///
     /// # fn main() -> io::Result<()> {
     /// run(async {
-    ///     let ((_reader, writer), _peer_that_never_reads) = memory_stream_pair(1024);
+    ///     let ((_reader, writer), (_peer_reader, peer)) = memory_stream_pair(1024);
+    ///     peer.transport().pause_reading();
     ///     writer.set_write_timeout(Some(Duration::from_millis(1)));
     ///     writer.write(vec![0; 1 << 20]);
-    ///     let stalled = writer.drain().await;
+    ///     let stalled = writer.flush().await;
     ///     assert_eq!(stalled.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     ///     io::Result::Ok(())
     /// })
