@@ -9,14 +9,14 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::rc::Rc;
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use millstream::{
     Clock, EventLoop, ExceptionContext, HostQuery, Protocol, Resolver, Resolving, StreamReader,
-    StreamWriter, Transport, open_connection, sleep, start_server, yield_now,
+    StreamWriter, Transport, create_task, open_connection, sleep, start_server, yield_now,
 };
 use socket2::SockRef;
 
@@ -331,6 +331,34 @@ fn what_resolving_a_name_took_is_logged_and_stands_out_if_it_was_long() -> io::R
     assert_eq!(
         journal.of_this_test(Level::Info),
         ["resolving watermill:81 took 200ms: Ok([])"]
+    );
+    Ok(())
+}
+
+// ── the threads ─────────────────────────────────────────────────────────────────
+
+#[test]
+fn threads_that_are_not_done_in_time_are_warned_of_and_left_alone() -> io::Result<()> {
+    let journal = Journal::open();
+    let (release, released) = mpsc::channel::<()>();
+    let event_loop = EventLoop::new()?;
+    let handle = event_loop.handle();
+    event_loop.run_until_complete(async move {
+        let same = handle.clone();
+        let job = create_task(async move {
+            let waits = move || released.recv().is_err();
+            same.run_in_executor(waits).await
+        });
+        yield_now().await; // which begins it
+        let patience = Some(Duration::from_millis(1));
+        handle.shutdown_default_executor(patience).await;
+        drop(release);
+        assert!(job.await??, "it goes on to its end");
+        io::Result::Ok(())
+    })??;
+    assert_eq!(
+        journal.of_this_test(Level::Warn),
+        ["the executor's threads were not done within 1ms"]
     );
     Ok(())
 }

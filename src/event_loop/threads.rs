@@ -134,14 +134,14 @@ impl LoopHandle {
         let Some(pool) = core.threads.borrow().clone() else {
             return;
         };
-        let deadline = patience.map(|patience| self.deadline(patience));
+        let limit = patience.map(|patience| (patience, self.deadline(patience)));
         let mut timer: Option<SleepTimer> = None;
         pool.shared.shut_down_when_done();
         poll_fn(|cx| {
             if pool.shared.poll_ended(cx).is_ready() {
                 return Poll::Ready(());
             }
-            let Some(deadline) = deadline else {
+            let Some((patience, deadline)) = limit else {
                 return Poll::Pending;
             };
             if self.time() >= deadline {
