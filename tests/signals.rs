@@ -87,6 +87,10 @@ const TESTS: &[(&str, Test)] = &[
         sigint_has_its_default_effect_after_run,
     ),
     (
+        "the_end_of_a_run_leaves_sigint_to_other_loops",
+        the_end_of_a_run_leaves_sigint_to_other_loops,
+    ),
+    (
         "a_handler_of_sigint_takes_the_place_of_run",
         a_handler_of_sigint_takes_the_place_of_run,
     ),
@@ -505,6 +509,23 @@ fn run_11_what_is_no_signal_is_refused() -> io::Result<()> {
     }
     event_loop.close()?;
     assert_eq!(event_loop.census().sources, 0);
+    Ok(())
+}
+
+fn the_end_of_a_run_leaves_sigint_to_other_loops() -> io::Result<()> {
+    let other = EventLoop::new()?;
+    let notes = Notes::default();
+    let (added, handle) = (notes.clone(), other.handle());
+    let ended: io::Result<()> = run(async move {
+        added.added_to(&handle, Signal::INT, "heard")?;
+        raise(SIGINT)?; // the next one is not to be caught, as long as this runs
+        pending().await
+    });
+    assert!(ended.is_err_and(|error| Interrupted::is(&error)));
+    raise_and_turn(&other, &[])?;
+    assert_eq!(notes.take(), ["heard"]);
+    raise_and_turn(&other, &[Signal::INT])?;
+    assert_eq!(notes.take(), ["heard"]);
     Ok(())
 }
 
