@@ -308,6 +308,57 @@ fn writing_is_paused_above_the_mark_and_resumed_at_the_low_one() -> io::Result<(
     })
 }
 
+/// R9: sixty-four of them a turn, but none is forgotten.
+#[test]
+fn what_is_queued_for_a_peer_that_leaves_is_told_as_errors_one_by_one() -> io::Result<()> {
+    const QUEUED: usize = 200;
+    run(async {
+        let (transport, theirs, told) = on_a_pair(Habit::None).await?;
+        fill_up(&transport, 100)?;
+        for _ in 1..QUEUED {
+            transport.sendto(&[b'x'; 100], None)?;
+        }
+        drop(theirs);
+        while transport.get_write_buffer_size() > 0 {
+            yield_now().await;
+        }
+        let errors = || {
+            let told = told.borrow();
+            told.iter().filter(|told| told.starts_with("error")).count()
+        };
+        while errors() < QUEUED {
+            yield_now().await;
+        }
+        assert!(!transport.is_closing());
+        Ok(())
+    })
+}
+
+#[test]
+fn an_endpoint_that_closes_is_told_of_no_datagram_any_more() -> io::Result<()> {
+    run(async {
+        let (transport, theirs, told) = on_a_pair(Habit::None).await?;
+        let sent = fill_up(&transport, 1000)?;
+        theirs.send(b"too late")?;
+        transport.close(); // what is queued is still to be sent
+        for _ in 0..200 {
+            yield_now().await;
+        }
+        assert_eq!(*told.borrow(), ["made"]);
+        theirs.set_nonblocking(true)?;
+        let mut arrived = 0;
+        while arrived < sent {
+            match theirs.recv(&mut [0; 2000]) {
+                Ok(_) => arrived += 1,
+                Err(_) => yield_now().await,
+            }
+        }
+        until(&told, 2).await;
+        assert_eq!(*told.borrow(), ["made", "lost false"]);
+        Ok(())
+    })
+}
+
 #[test]
 fn an_abort_drops_what_is_queued() -> io::Result<()> {
     run(async {
