@@ -71,11 +71,12 @@ pub(super) fn bind_all(
 /// A socket that is bound, and does not listen yet.
 #[derive(Debug)]
 pub(super) struct BoundSocket {
+    /// Removed with this, or with the listener that takes it over; before the socket is
+    /// closed, since nobody else's file can have its inode until then.
+    pub(super) file: Option<SocketFile>,
     pub(super) socket: socket2::Socket,
     pub(super) kind: StreamKind,
     pub(super) address: Address,
-    /// Removed with this, or with the listener that takes it over.
-    pub(super) file: Option<SocketFile>,
 }
 
 /// A socket for a family that this machine has.

@@ -12,7 +12,8 @@ use crate::explained::explain;
 /// A host to connect to or to serve on: nothing, a name, an address, or a list.
 ///
 /// Everything that names a host converts into it: `"localhost"`, `"::1"`, an
-/// [`IpAddr`], `None::<&str>`, `["127.0.0.1", "::1"]`.
+/// [`IpAddr`], `None::<&str>`, `["127.0.0.1", "::1"]`; names and addresses in slices and
+/// vectors, too.
 ///
 /// # asyncio
 /// The argument `host`: `None`, a string, or a sequence of strings.

@@ -150,9 +150,10 @@ impl Listener {
     }
 
     fn let_go(&self) {
+        // First: while the socket is open, nobody else's file can have the inode of its.
+        drop(self.file.take());
         let socket = self.socket.replace(ListeningSocket::Closed);
         drop(socket);
-        drop(self.file.take());
     }
 
     /// Those who came meanwhile are told at once, on each of the back ends.
