@@ -330,3 +330,35 @@ fn tls_10_a_start_that_fails_is_told_to_the_protocol_once() -> io::Result<()> {
     assert!(Rc::strong_count(&one) <= 2, "the raw transport is held");
     Ok(())
 }
+
+#[test]
+fn tls_26_a_transport_that_is_closed_while_it_is_flushed_says_so() -> io::Result<()> {
+    let event_loop = EventLoop::new()?;
+    let (ours, theirs) = (Trace::new(), Trace::new());
+    let (one, _other) = memory_transport_pair(
+        &event_loop,
+        Recorder::new(&ours),
+        Recorder::new(&theirs).on_connection_made(|t| t.pause_reading()),
+        16,
+    );
+    while !theirs.has(&Told::ConnectionMade) || !ours.has(&Told::ConnectionMade) {
+        event_loop.turn(None)?;
+    }
+    for replaced in [false, true] {
+        one.write(&[b'x'; 64]);
+        let mut start = event_loop
+            .start_tls(&one, client_context())
+            .server_hostname(NAME);
+        if replaced {
+            start = start.protocol(Recorder::new(&Trace::new()));
+        }
+        let start = event_loop.create_task(start.into_future());
+        event_loop.turn(Some(Duration::ZERO))?;
+        one.abort();
+        let started = event_loop.run_until_complete(start)?;
+        let error = started.map_err(io::Error::from)?.map(|_| ());
+        let error = error.expect_err("it is closed");
+        assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
+    }
+    Ok(())
+}

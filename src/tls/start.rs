@@ -212,7 +212,8 @@ impl StartTls {
         // In plaintext, and so before the first byte of TLS. It also resumes a protocol
         // that was told to pause, which our own marks know nothing of.
         poll_fn(|cx| self.raw.poll_flushed(cx)).await;
-        let handshake = self.put_between();
+        // It may have been closed, or lost, meanwhile.
+        let handshake = self.check().and_then(|()| self.put_between());
         match handshake {
             Ok(handshake) => {
                 let transport = handshake.finish().await?;
