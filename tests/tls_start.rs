@@ -7,17 +7,19 @@
 mod tls_support;
 
 use std::io;
+use std::net::TcpListener;
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use millstream::testing::{Recorder, Told, Trace};
 use millstream::{
-    Buffered, EventLoop, PlaintextBuffered, ReadInto, Server, StreamReader, StreamWriter,
-    TlsServerContext, TlsVersion, create_task, get_running_loop, memory_transport_pair,
+    Buffered, EventLoop, PlaintextBuffered, Protocol, ReadInto, Server, StreamReader, StreamWriter,
+    TlsServerContext, TlsVersion, Transport, create_task, get_running_loop, memory_transport_pair,
     open_connection, run, sleep, start_server, timeout,
 };
 
-use tls_support::{NAME, authority, client_context, server_context};
+use tls_support::{NAME, Peer, authority, client_context, server_context};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -360,5 +362,52 @@ fn tls_26_a_transport_that_is_closed_while_it_is_flushed_says_so() -> io::Result
         let error = error.expect_err("it is closed");
         assert_eq!(error.kind(), io::ErrorKind::NotConnected, "{error}");
     }
+    Ok(())
+}
+
+#[test]
+fn tls_25_an_accepted_socket_becomes_a_server_though_its_client_is_eager() -> io::Result<()> {
+    /// Lets nothing be read before TLS is there to read it.
+    struct Waiting;
+
+    impl Protocol for Waiting {
+        fn connection_made(&mut self, transport: &Rc<dyn Transport>) {
+            transport.pause_reading();
+        }
+    }
+
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let port = listener.local_addr()?.port();
+    let client = thread::spawn(move || {
+        let mut peer = Peer::connect(port)?;
+        peer.handshake()?;
+        peer.sends(b"hello\n")?;
+        peer.closes()?;
+        peer.expects_end()
+    });
+    // Its hello lies here already.
+    let (accepted, _) = listener.accept()?;
+    accepted.peek(&mut [0])?;
+    let trace = Trace::new();
+    let told = trace.clone();
+    run(async move {
+        let handle = get_running_loop()?;
+        let raw = handle.connect_accepted_socket(|| Waiting, accepted).await?;
+        let transport = handle
+            .start_tls(&raw, server_context())
+            .protocol(Recorder::new(&told))
+            .tell_connection_made(true)
+            .await?;
+        assert!(told.has(&Told::ConnectionMade));
+        while !told.is_lost() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        drop(transport);
+        io::Result::Ok(())
+    })?;
+    assert_eq!(trace.received(), b"hello\n");
+    let (_, clean) = client.join().expect("it does not panic")?;
+    assert!(clean, "our close_notify came");
+    trace.assert_complete();
     Ok(())
 }

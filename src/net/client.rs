@@ -217,7 +217,9 @@ impl LoopHandle {
     ///
     /// # asyncio
     /// `loop.connect_accepted_socket`, without `ssl`: this side of the connection is the
-    /// server's, so the options of those who connect are not offered.
+    /// server's, so the options of those who connect are not offered. For TLS, give it a
+    /// protocol that pauses reading in `connection_made`, and what it returns to
+    /// `start_tls`, with a server's context.
     ///
     /// # Examples
     /// ```
