@@ -969,6 +969,7 @@ fn d_11_a_factory_may_stop_its_server_while_clients_are_accepted() -> io::Result
             1,
             "it goes on, the other is refused"
         );
+        assert_eq!(Rc::strong_count(&counts), 1, "the factory is gone");
         server.abort_clients();
         server.wait_closed().await;
         io::Result::Ok(())
