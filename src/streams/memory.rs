@@ -14,6 +14,7 @@ use super::writer::StreamWriter;
 /// written beyond it waits in the writer's buffer. For a peer that stalls, have it pause:
 /// `peer_writer.transport().pause_reading()`. For one that is slow, give its reader a small
 /// limit ([`StreamReader::set_limit`]), at twice which reading pauses until somebody reads.
+/// The streams begin with the next turn (R7): a `drain` before it never waits.
 ///
 /// Give the writers a name, `_writer` where you don't need one: the pattern `_` drops, and a
 /// writer that is dropped closes its stream.
