@@ -14,9 +14,9 @@ use std::time::Duration;
 
 use millstream::testing::{Recorder, Told, Trace};
 use millstream::{
-    Buffered, EventLoop, PlaintextBuffered, Protocol, ReadInto, Server, StreamReader, StreamWriter,
-    TlsServerContext, TlsVersion, Transport, create_task, get_running_loop, memory_transport_pair,
-    open_connection, run, sleep, start_server, timeout,
+    Buffered, EofKind, EventLoop, PlaintextBuffered, Protocol, ReadInto, Server, StreamReader,
+    StreamWriter, TlsServerContext, TlsVersion, Transport, create_task, get_running_loop,
+    memory_stream_pair, memory_transport_pair, open_connection, run, sleep, start_server, timeout,
 };
 
 use tls_support::{NAME, Peer, authority, client_context, server_context};
@@ -410,4 +410,33 @@ fn tls_25_an_accepted_socket_becomes_a_server_though_its_client_is_eager() -> io
     assert!(clean, "our close_notify came");
     trace.assert_complete();
     Ok(())
+}
+
+#[test]
+fn tls_36_a_writers_drain_returns_only_when_the_ciphertext_is_under_the_low_mark() -> io::Result<()>
+{
+    run(async {
+        // A byte for each send.
+        let ((_reader, mut writer), (mut their_reader, mut their_writer)) = memory_stream_pair(1);
+        let peer = create_task(async move {
+            their_writer.start_tls(server_context()).await?;
+            let got = their_reader.read_all().await?;
+            assert_eq!(their_reader.eof_kind(), Some(EofKind::Clean));
+            their_writer.aclose().await?;
+            io::Result::Ok(got)
+        });
+        let start = writer.start_tls(client_context()).server_hostname(NAME);
+        start.await?;
+        let transport = writer.transport().clone();
+        transport.set_write_buffer_limits(Some(32 * 1024), Some(8 * 1024))?;
+        let sent: Vec<u8> = (0..64 * 1024_usize).map(|n| (n % 251) as u8).collect();
+        writer.write(&sent);
+        assert!(transport.get_write_buffer_size() >= 32 * 1024);
+        writer.drain().await?;
+        let left = transport.get_write_buffer_size();
+        assert!(left <= 8 * 1024, "{left} bytes are left");
+        writer.aclose().await?;
+        assert!(peer.await.map_err(io::Error::from)?? == sent);
+        io::Result::Ok(())
+    })
 }
