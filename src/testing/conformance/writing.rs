@@ -148,12 +148,19 @@ fn both_ways_at_once(scene: &Scene<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes `source` as long as nobody says pause.
+/// Writes `source` as long as nobody says pause: again and again, until somebody has said
+/// so. A kernel that tunes its buffers may take megabytes before.
 struct Pump {
     source: Vec<u8>,
+    /// How many bytes were written.
     at: usize,
     paused: bool,
+    /// It was paused at least once.
+    has_been_stopped: bool,
 }
+
+/// Times that a pump writes its source at the most.
+const MOST_TIMES: usize = 16;
 
 impl Pump {
     /// R3: no borrow across a write, which may call `pause_writing`.
@@ -161,45 +168,64 @@ impl Pump {
         loop {
             let piece = {
                 let mut pump = pump.borrow_mut();
-                let end = (pump.at + 10_000).min(pump.source.len());
-                if pump.paused || pump.at == end {
+                if pump.paused || pump.is_done() {
                     return;
                 }
-                let piece = pump.source[pump.at..end].to_vec();
-                pump.at = end;
+                let begin = pump.at % pump.source.len();
+                let end = (begin + 10_000).min(pump.source.len());
+                let piece = pump.source[begin..end].to_vec();
+                pump.at += piece.len();
                 piece
             };
             transport.write(&piece);
         }
     }
+
+    fn is_done(&self) -> bool {
+        let times = if self.has_been_stopped { 1 } else { MOST_TIMES };
+        self.at >= self.source.len() * times
+    }
+
+    fn pause(&mut self) {
+        self.paused = true;
+        self.has_been_stopped = true;
+    }
+
+    /// All that it has written.
+    fn written(&self) -> Vec<u8> {
+        self.source.iter().copied().cycle().take(self.at).collect()
+    }
 }
 
 fn heeding_flow_control(scene: &Scene<'_>) -> io::Result<()> {
-    let sent = pattern(4 << 20, 7);
     let pump = Rc::new(RefCell::new(Pump {
-        source: sent.clone(),
+        source: pattern(4 << 20, 7),
         at: 0,
         paused: false,
+        has_been_stopped: false,
     }));
     let (at_pause, at_resume) = (pump.clone(), pump.clone());
     let (one, other) = scene.connects(
         |r| r,
         |r| {
-            r.on_pause_writing(move |_| at_pause.borrow_mut().paused = true)
+            r.on_pause_writing(move |_| at_pause.borrow_mut().pause())
                 .on_resume_writing(move |t| {
                     at_resume.borrow_mut().paused = false;
                     Pump::runs(&at_resume, t);
                 })
         },
     )?;
-    // So that the kernel has no room for all of it below the mark.
+    // Marks of its own, for a transport may have others.
     other
         .transport
         .set_write_buffer_limits(Some(64 * 1024), None)?;
     // From outside of any step, where pause_writing is called inside write.
     Pump::runs(&pump, &other.transport);
-    scene.until("all bytes", || one.trace.received_len() == sent.len())?;
-    assert_same_bytes(&one.trace.received(), &sent);
+    scene.until("all bytes", || {
+        let pump = pump.borrow();
+        pump.is_done() && one.trace.received_len() == pump.at
+    })?;
+    assert_same_bytes(&one.trace.received(), &pump.borrow().written());
     assert!(other.trace.has(&PauseWriting), "the pump was never stopped");
     Ok(())
 }
