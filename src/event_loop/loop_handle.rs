@@ -147,6 +147,8 @@ pub(crate) struct LoopCore {
     /// `stop` was called: the turn that runs is the last.
     pub(super) stopping: Cell<bool>,
     pub(super) since_poll: SincePoll,
+    /// How long the loop spins before it sleeps; zero is not at all.
+    pub(super) spin_duration: Cell<Duration>,
     pub(super) tally: Tally,
     pub(super) exception_handler: RefCell<Option<ExceptionHandler>>,
     pub(super) debug: Cell<bool>,
@@ -638,6 +640,7 @@ impl LoopCore {
                 phase: Cell::new(Phase::Idle),
                 stopping: Cell::new(false),
                 since_poll: SincePoll::default(),
+                spin_duration: Cell::default(),
                 tally: Tally::default(),
                 exception_handler: RefCell::default(),
                 debug: Cell::new(debug_is_asked_for()),

@@ -19,6 +19,7 @@
 //! asyncio: `BaseEventLoop`, and `asyncio.run`.
 
 mod turn; //        one turn: begin here
+mod spin; //        what it may do before it sleeps
 mod timers; //      callbacks that wait for their time
 mod loop_handle; // what a program asks of the loop
 mod remote; //      what other threads may ask of it

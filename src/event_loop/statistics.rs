@@ -24,6 +24,9 @@ pub struct Statistics {
     pub timers: u64,
     /// How long the poller slept, by the loop's clock.
     pub time_asleep: Duration,
+    /// How long the loop spun instead, which it does only if it is
+    /// [told to](LoopHandle::set_spin_duration).
+    pub time_spinning: Duration,
     /// The time on the loop's clock: since the loop was made.
     pub time: Duration,
 }
@@ -37,16 +40,22 @@ pub(super) struct Tally {
     steps: Cell<u64>,
     timers: Cell<u64>,
     time_asleep: Cell<Duration>,
+    time_spinning: Cell<Duration>,
 }
 
 impl Tally {
-    /// A poll is over that began to sleep at some time, if it was to sleep.
+    /// A poll is over that fell asleep at some time, if it did.
     pub(super) fn polled(&self, began: Option<Duration>, now: Duration) {
         self.polls.set(self.polls.get() + 1);
         if let Some(began) = began {
             let slept = now.saturating_sub(began);
             self.time_asleep.set(self.time_asleep.get() + slept);
         }
+    }
+
+    /// The loop spun for so long.
+    pub(super) fn spun(&self, spent: Duration) {
+        self.time_spinning.set(self.time_spinning.get() + spent);
     }
 
     /// A turn runs so many steps, and so many of those are timers that became due.
@@ -94,6 +103,7 @@ impl LoopHandle {
             task_steps,
             timers: tally.timers.get(),
             time_asleep: tally.time_asleep.get(),
+            time_spinning: tally.time_spinning.get(),
             time: core.clock.now(),
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //!   begin    cancelled timers leave; mail from other threads is collected;
 //!            how long may we sleep?
-//!   wait     the poll: what became ready is queued, then what was retained
+//!   wait     the poll: what became ready is queued, then what was retained. One that may
+//!            sleep spins first, if the loop is told to (spin.rs)
 //!   finish   timers that are due are queued; then exactly what is queued now runs
 //! ```
 //!
@@ -20,6 +21,7 @@ use std::time::Duration;
 use crate::executor::Ready;
 
 use super::loop_handle::LoopCore;
+use super::spin::Spun;
 
 /// The longest sleep, after which the loop looks around: a day.
 ///
@@ -143,11 +145,19 @@ impl LoopCore {
             && now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
     }
 
-    /// Polls, and returns when it fell asleep, if it was to sleep.
+    /// Polls, and returns when it fell asleep, if it did.
     fn poll(&self, sleep: Option<Duration>) -> io::Result<Option<Duration>> {
         if sleep == Some(Duration::ZERO) {
             return self.poll_for_real(sleep).map(|()| None);
         }
+        match self.spin(sleep)? {
+            Spun::Over => Ok(None),
+            Spun::Left(sleep) => self.fall_asleep(sleep).map(Some),
+        }
+    }
+
+    /// Sleeps in the poller, and returns when it fell asleep.
+    fn fall_asleep(&self, sleep: Option<Duration>) -> io::Result<Duration> {
         let began = self.clock.now();
         // Say that we sleep before looking for mail: then one of the two of us, whoever
         // sends and whoever sleeps, sees what the other did.
@@ -160,10 +170,10 @@ impl LoopCore {
             self.poll_for_real(sleep)
         };
         self.inbox.wakes();
-        polled.map(|()| Some(began))
+        polled.map(|()| began)
     }
 
-    fn poll_for_real(&self, sleep: Option<Duration>) -> io::Result<()> {
+    pub(super) fn poll_for_real(&self, sleep: Option<Duration>) -> io::Result<()> {
         self.reactor.wait(sleep, |source, direction| {
             self.executor.push(Ready::Source(source, direction));
         })
