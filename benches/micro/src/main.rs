@@ -1,0 +1,115 @@
+//! Prints what each part costs in millstream and in Tokio, and how many times more in Tokio.
+//!
+//! `cargo run --release` in this folder; `-- WORD` for the parts whose names contain it,
+//! `--rounds 9`, `--results FILE` to append lines to a file:
+//! `group<TAB>name<TAB>who<TAB>value<TAB>unit`, where `who` is also `ratio`, `ratio least` and
+//! `ratio greatest`, in `times`.
+//!
+//! ```text
+//!   round 1: ours, theirs, theirs'     round 2: theirs, theirs', ours     …
+//!   of a round: the ratio of each of theirs to ours ─► medians ─► the least counts
+//! ```
+//! Above one, millstream is cheaper. Tokio is taken at its best: of several ways that by
+//! which it does best.
+
+use std::env;
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+
+use beside_tokio::Spread;
+use micro::{Part, parts};
+
+fn main() -> io::Result<()> {
+    let options = Options::parse()?;
+    let mut results = String::new();
+    println!("each: the median of its costs; Tokio's to millstream's: median (least-greatest)");
+    for part in parts() {
+        if part.name.contains(&options.word) || part.group.contains(&options.word) {
+            measure(&part, options.rounds, &mut results)?;
+        }
+    }
+    match options.results {
+        Some(file) => {
+            let mut file = File::options().create(true).append(true).open(file)?;
+            io::Write::write_all(&mut file, results.as_bytes())
+        }
+        None => Ok(()),
+    }
+}
+
+struct Options {
+    word: String,
+    rounds: usize,
+    results: Option<String>,
+}
+
+impl Options {
+    fn parse() -> io::Result<Options> {
+        let mut options = Options {
+            word: String::new(),
+            rounds: 7,
+            results: None,
+        };
+        let mut arguments = env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let missing = || io::Error::other(format!("{argument} needs a value"));
+                arguments.next().ok_or_else(missing)
+            };
+            match argument.as_str() {
+                "--rounds" => options.rounds = value()?.parse().map_err(io::Error::other)?,
+                "--results" => options.results = Some(value()?),
+                word if !word.starts_with('-') => options.word = argument,
+                _ => {
+                    let known = "expected a word, --rounds and a number, --results and a file";
+                    return Err(io::Error::other(format!("{known}; not {argument}")));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Measures the ways of one part in turn, round by round. Who begins changes.
+fn measure(part: &Part, rounds: usize, results: &mut String) -> io::Result<()> {
+    let count = part.ways.len();
+    let mut costs = vec![Vec::new(); count];
+    for round in 0..rounds.max(1) {
+        for nth in 0..count {
+            let way = (nth + round) % count;
+            costs[way].push(part.ways[way].cost(part.times)?);
+        }
+    }
+    let ratios = costs[1..].iter().map(|theirs| {
+        let ratios = theirs.iter().zip(&costs[0]).map(|(their, our)| their / our);
+        Spread::of(ratios.collect())
+    });
+    let best = ratios.min_by(|a, b| a.median.total_cmp(&b.median));
+    println!("\n{}: {}", part.group, part.name);
+    for (way, costs) in part.ways.iter().zip(costs) {
+        let cost = Spread::of(costs).median;
+        println!("    {:32}{cost:>12.1} {}", way.who, part.unit);
+        line(results, part, way.who, cost, part.unit);
+    }
+    if let Some(best) = best {
+        let Spread {
+            least,
+            median,
+            greatest,
+        } = best;
+        println!(
+            "    {:32}{median:>12.2} ({least:.2}-{greatest:.2})",
+            "Tokio at its best"
+        );
+        line(results, part, "ratio", median, "times");
+        line(results, part, "ratio least", least, "times");
+        line(results, part, "ratio greatest", greatest, "times");
+    }
+    Ok(())
+}
+
+fn line(results: &mut String, part: &Part, who: &str, value: f64, unit: &str) {
+    let (group, name) = (part.group, part.name);
+    let _ = writeln!(results, "{group}\t{name}\t{who}\t{value:.3}\t{unit}");
+}
