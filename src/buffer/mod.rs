@@ -15,10 +15,12 @@
 //! asyncio: the `bytearray` of `StreamReader._buffer`, the deque of
 //! `_SelectorSocketTransport._buffer`.
 
-mod read_buffer; //  what came and was not read
-mod write_buffer; // what was written and not sent
-mod pool; //         the memory of both, between two uses
+mod receive_buffer; // what the kernel puts bytes into
+mod read_buffer; //    what came and was not read
+mod write_buffer; //   what was written and not sent
+mod pool; //           the memory of the last two, between two uses
 
 pub(crate) use pool::BufferPool;
 pub(crate) use read_buffer::ReadBuffer;
+pub(crate) use receive_buffer::{MAX_RECEIVE, ReceiveBuffer};
 pub(crate) use write_buffer::WriteBuffer;

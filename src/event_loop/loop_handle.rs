@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::buffer::BufferPool;
+use crate::buffer::{BufferPool, ReceiveBuffer};
 use crate::clock::Clock;
 use crate::error::{JoinError, LoopError};
 use crate::executor::{Executor, Handle, HandleCell, Inbox, Ready, Task, TaskRef};
@@ -160,8 +160,8 @@ pub(crate) struct LoopCore {
     pub(super) threads_shut_down: Cell<bool>,
     /// Whom names go to; the system's resolver if nobody was set.
     pub(super) resolver: RefCell<Option<Rc<dyn Resolver>>>,
-    /// The memory that one `recv` after the other uses. Empty while in use.
-    receive_buffer: Cell<Vec<u8>>,
+    /// The memory that one `recv` after the other uses. Not here while in use.
+    receive_buffer: Cell<Option<Box<ReceiveBuffer>>>,
     pub(crate) pool: Rc<BufferPool>,
 }
 
@@ -171,12 +171,6 @@ enum Phase {
     Running,
     Closed,
 }
-
-/// Bytes that the one read of a source in a turn may bring.
-///
-/// 256 KiB: enough to amortise the system call, little enough that a fast peer cannot
-/// hold the loop for more than a fraction of a millisecond.
-pub(crate) const MAX_RECEIVE: usize = 256 * 1024;
 
 /// How long a step may take before debug mode names it.
 const SLOW_CALLBACK: Duration = Duration::from_millis(100);
@@ -663,17 +657,17 @@ impl LoopCore {
 
     /// Takes the loop's receive buffer out, for one `recv` and the callback with its
     /// bytes (R3).
-    pub(crate) fn take_receive_buffer(&self) -> Vec<u8> {
-        let mut buffer = self.receive_buffer.take();
-        if buffer.is_empty() {
-            buffer = vec![0; MAX_RECEIVE];
-        }
-        buffer
+    #[inline]
+    pub(crate) fn take_receive_buffer(&self) -> Box<ReceiveBuffer> {
+        self.receive_buffer
+            .take()
+            .unwrap_or_else(ReceiveBuffer::new)
     }
 
     /// Puts the receive buffer back.
-    pub(crate) fn put_receive_buffer(&self, buffer: Vec<u8>) {
-        self.receive_buffer.set(buffer);
+    #[inline]
+    pub(crate) fn put_receive_buffer(&self, buffer: Box<ReceiveBuffer>) {
+        self.receive_buffer.set(Some(buffer));
     }
 
     fn enter(self: &Rc<Self>, handle: &LoopHandle) -> RunGuard {

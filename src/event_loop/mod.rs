@@ -42,8 +42,8 @@ mod interrupts; //  Ctrl-C as a clean end of `run`
 mod run; //         a loop for one program
 
 pub use call_graph::{CallGraph, TaskNode, TaskState, WaitsFor, capture_call_graph};
+pub(crate) use loop_handle::LoopCore;
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
-pub(crate) use loop_handle::{LoopCore, MAX_RECEIVE};
 pub use name_info::{GetNameInfo, NameInfoFlags};
 pub use remote::RemoteHandle;
 pub use resolver::{AddrInfoFlags, Family, GetAddrInfo, HostQuery, Resolver, Resolving};

@@ -20,8 +20,9 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
+use crate::buffer::MAX_RECEIVE;
 use crate::error::{ConnError, CopyError};
-use crate::event_loop::{MAX_RECEIVE, running_loop};
+use crate::event_loop::running_loop;
 use crate::task::yield_now;
 
 use super::flow_control::connection_lost;

@@ -10,9 +10,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use crate::buffer::MAX_RECEIVE;
 use crate::contract::Transport;
 use crate::error::ReadError;
-use crate::event_loop::MAX_RECEIVE;
 use crate::task::yield_now;
 
 use super::attempts::incomplete;

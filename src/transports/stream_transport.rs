@@ -16,12 +16,13 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use crate::address::KeptAddress;
+use crate::buffer::MAX_RECEIVE;
 use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
     SockName, SocketInfo, SourceNumber, Transport, WriteLimitsError, WritePolicy,
 };
 use crate::error::{ConnError, ExceptionContext};
-use crate::event_loop::{LoopCore, LoopHandle, MAX_RECEIVE};
+use crate::event_loop::{LoopCore, LoopHandle};
 use crate::executor::AtStepEnd;
 use crate::reactor::{Direction, EventSource, SourceId};
 use crate::waiters::WakerSet;
