@@ -56,7 +56,12 @@ impl BufferPool {
     pub(super) fn take_held(&self, needed: usize) -> Box<Held> {
         let pooled = self.held.borrow_mut().pop();
         let mut held = pooled.unwrap_or_default();
-        held.bytes.reserve(needed.max(MIN_CAPACITY));
+        if held.bytes.capacity() == 0 {
+            // It was handed to somebody, whole; what others wrote and gave back serves too.
+            held.bytes = self.take(needed);
+        } else {
+            held.bytes.reserve(needed.max(MIN_CAPACITY));
+        }
         held
     }
 
@@ -88,6 +93,18 @@ mod tests {
         let again = pool.take(10);
         assert!(again.is_empty());
         assert_eq!(again.as_ptr(), place);
+    }
+
+    #[test]
+    fn what_was_written_serves_who_reads() {
+        let pool = BufferPool::default();
+        let mut handed_over = pool.take_held(10);
+        handed_over.bytes = Vec::new();
+        pool.give_held(handed_over);
+        let written = Vec::with_capacity(MIN_CAPACITY);
+        let place = written.as_ptr();
+        pool.give(written);
+        assert_eq!(pool.take_held(10).bytes.as_ptr(), place);
     }
 
     #[test]

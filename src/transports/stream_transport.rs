@@ -748,7 +748,10 @@ impl Transport for StreamTransport {
     fn write_owned(&self, data: Vec<u8>) {
         match self.admit(Call::Write, data.len()) {
             None => {}
-            Some(Admission::SendNow) => self.send_with(&[IoSlice::new(&data)]),
+            Some(Admission::SendNow) => {
+                self.send_with(&[IoSlice::new(&data)]);
+                self.core().pool.give(data);
+            }
             Some(admission) => {
                 self.connection.borrow_mut().queue_owned(data);
                 self.after_queueing(admission);
