@@ -139,7 +139,14 @@ impl Timers {
 
     /// Drops cancelled timers off the top; all of them, once they are the larger part
     /// of many.
+    #[inline]
     pub(super) fn sweep(&self) {
+        if self.cancelled.get() > 0 {
+            self.sweep_cancelled();
+        }
+    }
+
+    fn sweep_cancelled(&self) {
         if self.sweep_if_mostly_cancelled() {
             return;
         }

@@ -83,6 +83,7 @@ impl Inbox {
     }
 
     /// Says whether something was sent that was not collected.
+    #[inline]
     pub(crate) fn has_mail(&self) -> bool {
         self.has_mail.load(Ordering::SeqCst)
     }

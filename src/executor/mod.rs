@@ -393,7 +393,15 @@ impl Executor {
     // ── from other threads ──────────────────────────────────────────────────────
 
     /// Queues what other threads sent, in the order they sent it.
+    #[inline]
     pub(crate) fn collect_mail(&self) {
+        // Nearly always there is none, and each turn asks twice.
+        if self.inbox.has_mail() {
+            self.queue_mail();
+        }
+    }
+
+    fn queue_mail(&self) {
         for message in self.inbox.collect() {
             match message {
                 Message::Wake(id) => {
