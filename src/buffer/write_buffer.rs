@@ -76,6 +76,18 @@ impl WriteBuffer {
         }
     }
 
+    /// Queues a copy of `bytes` behind others, if that moves nothing. False if it would.
+    #[inline]
+    pub(crate) fn push_in_place(&mut self, bytes: &[u8]) -> bool {
+        let room = self.first.capacity() - self.first.len();
+        let fits = !self.is_empty() && self.rest.is_none() && bytes.len() <= room;
+        if fits {
+            self.first.extend_from_slice(bytes);
+            self.len += bytes.len();
+        }
+        fits
+    }
+
     /// Queues `bytes` as a chunk of its own, without a copy.
     pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) {
         if bytes.is_empty() {
@@ -178,6 +190,23 @@ mod tests {
         }
         assert_eq!(buffer.chunks(), 1);
         assert_eq!(buffer.len(), 64 * 7);
+    }
+
+    #[test]
+    fn what_is_pushed_in_place_moves_nothing() {
+        let pool = BufferPool::default();
+        let mut buffer = WriteBuffer::default();
+        assert!(!buffer.push_in_place(b"x"), "an empty buffer has no place");
+        buffer.push(b"ab", &pool);
+        let room = buffer.first.capacity() - 2;
+        assert!(!buffer.push_in_place(&vec![b'x'; room + 1]));
+        assert!(buffer.push_in_place(b"cd"));
+        assert_eq!(contents(&buffer), b"abcd");
+        buffer.push_owned(b"ef".to_vec());
+        assert!(
+            !buffer.push_in_place(b"g"),
+            "it would come before the chunk behind"
+        );
     }
 
     #[test]

@@ -162,6 +162,12 @@ pub trait Transport: fmt::Debug {
         None
     }
 
+    /// Says whether a drain has nothing to tell of this transport: it isn't closing, and
+    /// nothing was misused. A drain asks nothing else, nearly always.
+    fn is_open_to_writes(&self) -> bool {
+        !self.is_closing() && self.misuse().is_none()
+    }
+
     /// Says whether bytes that had been written were thrown away unsent (D17), those of a
     /// write that came too late included.
     fn has_discarded(&self) -> bool;

@@ -55,12 +55,13 @@ impl Drop for Budget {
 /// Spends one completion. False if none is left: suspend for a turn, and ask again.
 #[inline]
 pub(crate) fn has_budget() -> bool {
-    match LEFT.get() {
+    let spent = LEFT.try_with(|left| match left.get() {
         UNBOUNDED => true,
         0 => false,
-        left => {
-            LEFT.set(left - 1);
+        some => {
+            left.set(some - 1);
             true
         }
-    }
+    });
+    spent.unwrap_or(true)
 }

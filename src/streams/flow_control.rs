@@ -73,6 +73,7 @@ impl FlowControlMixin {
 
     /// Says whether the connection is over.
     #[must_use]
+    #[inline]
     pub fn is_lost(&self) -> bool {
         matches!(*self.fate.borrow(), Fate::Lost(_))
     }

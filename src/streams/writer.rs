@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -120,33 +121,34 @@ impl StreamWriter {
     /// `StreamWriter.drain`. It errs where asyncio's returns though bytes were thrown
     /// away (D17).
     pub async fn drain(&self) -> io::Result<()> {
-        // Nearly always. What is rare is in a box: each task that serves a stream has room
-        // for the largest future that it awaits.
+        // Nearly always.
         if self.may_write_on() && has_budget() {
             return Ok(());
         }
-        Box::pin(self.drain_or_fail()).await
+        self.drain_or_fail().await
     }
 
     #[inline]
     fn may_write_on(&self) -> bool {
         let state = &self.link.state;
-        !state.has_failed()
-            && state.flow.may_write_on()
-            && !self.transport.is_closing()
-            && self.transport.misuse().is_none()
+        !state.has_failed() && state.flow.may_write_on() && self.transport.is_open_to_writes()
     }
 
-    async fn drain_or_fail(&self) -> io::Result<()> {
-        spend_budget().await;
-        self.check()?;
-        if self.transport.is_closing() {
-            // So that a loop of write and drain meets the loss that is queued.
-            yield_now().await;
+    /// What a drain does that has to wait, or something to tell. In a box, for it is rare,
+    /// and each task that serves a stream has room for the largest future that it awaits.
+    #[cold]
+    fn drain_or_fail(&self) -> Pin<Box<impl Future<Output = io::Result<()>>>> {
+        Box::pin(async {
+            spend_budget().await;
             self.check()?;
-        }
-        let drained = self.link.state.flow.drain_helper(&*self.transport);
-        self.patiently(drained).await?
+            if self.transport.is_closing() {
+                // So that a loop of write and drain meets the loss that is queued.
+                yield_now().await;
+                self.check()?;
+            }
+            let drained = self.link.state.flow.drain_helper(&*self.transport);
+            self.patiently(drained).await?
+        })
     }
 
     /// Waits until everything that was written has been handed to the kernel.

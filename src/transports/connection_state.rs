@@ -89,6 +89,9 @@ pub(crate) enum Misuse {
 enum Sender {
     Nobody,
     /// The end of the running step (D28).
+    ///
+    /// Invariant: nothing that was written has ended or is to be sent at once, since
+    /// whoever closes, ends the output or sets another policy flushes before.
     StepEnd,
     /// The next turn, since a part was not even offered and no edge will come (R6).
     NextTurn,
@@ -170,8 +173,20 @@ impl ConnectionState {
 
     // ── writing ─────────────────────────────────────────────────────────────────
 
-    /// Says what is to be done with a write of `len` bytes.
+    /// Queues a small write behind an earlier one of the same step, where it has room. False
+    /// if it isn't such a one: then [`admit`](ConnectionState::admit) says what it is.
+    ///
+    /// It passes no mark, so there is nothing to be told.
     #[inline]
+    pub(crate) fn join(&mut self, bytes: &[u8]) -> bool {
+        let joins = self.sender == Sender::StepEnd
+            && (1..LARGE_WRITE).contains(&bytes.len())
+            && !self.marks.are_passed_by(self.buffer.len() + bytes.len());
+        debug_assert!(!joins || (self.phase == Phase::Open && self.output == Output::Open));
+        joins && self.buffer.push_in_place(bytes)
+    }
+
+    /// Says what is to be done with a write of `len` bytes.
     pub(crate) fn admit(&mut self, call: Call, len: usize, in_step: bool) -> Admission {
         if self.output != Output::Open {
             let misuse = match (self.output, call) {
@@ -384,6 +399,12 @@ impl ConnectionState {
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.phase != Phase::Open
+    }
+
+    /// Says whether a drain has nothing to tell of this connection.
+    #[inline]
+    pub(crate) fn is_open_to_writes(&self) -> bool {
+        self.phase == Phase::Open && self.misuse.is_none()
     }
 
     #[inline]

@@ -376,6 +376,19 @@ impl StreamTransport {
 
     // ── writing ─────────────────────────────────────────────────────────────────
 
+    /// A write that doesn't just join others.
+    fn write_alone(&self, data: &[u8]) {
+        match self.admit(Call::Write, data.len()) {
+            None => {}
+            Some(Admission::SendNow) => self.send_with(&[IoSlice::new(data)]),
+            Some(admission) => {
+                let pool = &self.core().pool;
+                self.connection.borrow_mut().queue(data, pool);
+                self.after_queueing(admission);
+            }
+        }
+    }
+
     /// Decides what becomes of a write. `None`: nothing more is to be done with it.
     fn admit(&self, call: Call, len: usize) -> Option<Admission> {
         let in_step = self.core().executor.is_in_step();
@@ -734,14 +747,10 @@ impl Transport for StreamTransport {
     }
 
     fn write(&self, data: &[u8]) {
-        match self.admit(Call::Write, data.len()) {
-            None => {}
-            Some(Admission::SendNow) => self.send_with(&[IoSlice::new(data)]),
-            Some(admission) => {
-                let pool = &self.core().pool;
-                self.connection.borrow_mut().queue(data, pool);
-                self.after_queueing(admission);
-            }
+        // Nearly always, where a step writes more than once.
+        let joined = self.connection.borrow_mut().join(data);
+        if !joined {
+            self.write_alone(data);
         }
     }
 
@@ -830,6 +839,10 @@ impl Transport for StreamTransport {
 
     fn misuse(&self) -> Option<&'static str> {
         self.connection.borrow().misuse()
+    }
+
+    fn is_open_to_writes(&self) -> bool {
+        self.connection.borrow().is_open_to_writes()
     }
 
     fn has_discarded(&self) -> bool {

@@ -29,6 +29,7 @@ impl WaterMarks {
     }
 
     /// More was queued: `size` bytes are, now.
+    #[inline]
     pub(super) fn grew(&mut self, size: usize) {
         if size > self.high {
             self.paused = true;
@@ -36,6 +37,7 @@ impl WaterMarks {
     }
 
     /// Some was sent: `size` bytes are queued, now.
+    #[inline]
     pub(super) fn shrank(&mut self, size: usize) {
         if size <= self.low {
             self.paused = false;
@@ -43,11 +45,13 @@ impl WaterMarks {
     }
 
     /// Says whether the protocol is to write no more.
+    #[inline]
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
 
     /// Says whether so many bytes would pause it.
+    #[inline]
     pub(super) fn are_passed_by(&self, size: usize) -> bool {
         size > self.high
     }

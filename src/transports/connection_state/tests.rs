@@ -24,6 +24,39 @@ fn the_first_write_of_a_step_is_queued_for_its_end_and_the_others_join_it() {
 }
 
 #[test]
+fn a_small_write_joins_one_of_the_same_step() {
+    let mut c = open();
+    assert!(!c.join(b"a"), "there is none yet");
+    assert_eq!(c.writes(b"a"), QueueForStepEnd);
+    assert!(c.join(b"b"));
+    assert!(!c.join(b""), "an empty one is not queued");
+    assert!(!c.join(&[0; LARGE_WRITE]), "a large one leaves at once");
+    assert_eq!(c.queued(), b"ab");
+    assert_eq!(c.kernel_takes(2), Nothing);
+    assert!(!c.join(b"c"), "that step is over");
+}
+
+#[test]
+fn a_write_that_would_pass_the_high_mark_does_not_join() {
+    let mut c = open_with_marks(10, 2);
+    assert_eq!(c.writes(&[0; 9]), QueueForStepEnd);
+    assert!(!c.join(&[0; 2]));
+    assert!(c.join(&[0; 1]), "up to the mark is not past it");
+    assert!(!c.is_writing_paused());
+}
+
+#[test]
+fn a_write_does_not_join_what_waits_for_the_kernel() {
+    let mut c = blocked(b"x");
+    assert!(!c.join(b"y"));
+    assert!(c.became_writable());
+    assert!(
+        !c.join(b"y"),
+        "the next turn sends, and not the end of this step"
+    );
+}
+
+#[test]
 fn a_write_of_a_later_step_is_queued_for_the_end_of_that_one() {
     let mut c = open();
     assert_eq!(c.writes(b"a"), QueueForStepEnd);
