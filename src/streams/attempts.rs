@@ -13,9 +13,10 @@ use std::mem;
 
 use crate::buffer::ReadBuffer;
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
+use crate::executor::has_budget;
 
 use super::reader::{ErrorPolicy, OverlongPolicy, StreamReader};
-use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, search};
+use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, line_end, search};
 
 impl StreamReader {
     pub(super) fn try_read(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
@@ -55,6 +56,37 @@ impl StreamReader {
             return Err(incomplete(self.take_home(unread), Some(n)));
         }
         Ok(None)
+    }
+
+    /// The line that a burst left at home, for a read that has nothing else to look at
+    /// first. `None` may mean as much as `try_readline` can find out.
+    #[inline]
+    pub(super) fn take_line_at_hand(&mut self, limit: usize) -> Option<Vec<u8>> {
+        if !self.lent.is_empty() || !self.goes_on_with_lines() {
+            return None;
+        }
+        let end = self.state().at_home(|home| line_end(home, limit))?;
+        has_budget().then(|| self.take_home(end))
+    }
+
+    /// Where the line ends that a burst left in what is lent: see
+    /// [`take_line_at_hand`](Self::take_line_at_hand).
+    #[inline]
+    pub(super) fn line_at_hand(&self, limit: usize) -> Option<usize> {
+        if !self.goes_on_with_lines() {
+            return None;
+        }
+        let end = line_end(&self.lent, limit)?;
+        has_budget().then_some(end)
+    }
+
+    /// Says whether the last scan was for a newline, too, no error counts first, and no
+    /// long line is to be discarded.
+    #[inline]
+    fn goes_on_with_lines(&self) -> bool {
+        matches!(self.scanned_for, ScannedFor::Newline)
+            && !self.discarding_line
+            && !self.state().has_failed()
     }
 
     pub(super) fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {

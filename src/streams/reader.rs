@@ -254,6 +254,9 @@ impl StreamReader {
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
     pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
         let limit = self.limit();
+        if let Some(line) = self.take_line_at_hand(limit) {
+            return Ok(line);
+        }
         self.read_when("readline", |reader| reader.try_readline(limit))
             .await
     }
@@ -433,9 +436,13 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_ref(&mut self) -> Result<&[u8], ReadError> {
         let limit = self.limit();
-        let end = self
-            .read_when("readline_ref", |reader| reader.try_lend_line(limit))
-            .await?;
+        let end = match self.line_at_hand(limit) {
+            Some(end) => end,
+            None => {
+                self.read_when("readline_ref", |reader| reader.try_lend_line(limit))
+                    .await?
+            }
+        };
         Ok(self.consume_lent(end))
     }
 

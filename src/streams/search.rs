@@ -170,6 +170,16 @@ pub(super) fn search(
     Search::NotYet
 }
 
+/// Returns where the first line ends, newline included, if it is there and not too long.
+///
+/// What [`search`] finds for a newline, without its memory of what it didn't find.
+#[inline]
+pub(super) fn line_end(buffer: &ReadBuffer, limit: usize) -> Option<usize> {
+    let scanned = buffer.scanned();
+    let at = scanned + memchr(b'\n', &buffer.unread()[scanned..])?;
+    (at <= limit).then_some(at + 1)
+}
+
 fn too_long(message: &'static str, consumed: usize) -> Search {
     Search::TooLong(LimitOverrunError { message, consumed })
 }
