@@ -1246,6 +1246,24 @@ fn r4_a_pause_that_get_buffer_provokes_is_told_before_the_data() -> io::Result<(
     Ok(())
 }
 
+#[test]
+fn r4_a_protocol_that_get_buffer_brings_gets_the_data() -> io::Result<()> {
+    let later = Rc::new(Trace::new());
+    let successor = later.clone();
+    let c = connected_with(|recorder| {
+        recorder.on_get_buffer(move |transport, _| {
+            transport.set_protocol(Box::new(Recorder::successor(&successor)));
+            ReadInto::Shared
+        })
+    })?;
+    c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
+    c.socket.becomes_readable();
+    c.wire.quiesces()?;
+    assert_eq!(c.trace.told(), [ConnectionMade]);
+    assert_eq!(later.received(), b"abc");
+    Ok(())
+}
+
 // ── what a flush tells ──────────────────────────────────────────────────────────
 
 #[test]

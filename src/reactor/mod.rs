@@ -281,7 +281,8 @@ impl Reactor {
         Ok(())
     }
 
-    /// Returns the owner of a source that was queued and is now to be called.
+    /// Returns the owner of a source that was queued and is now to be called; none if
+    /// that is no longer worth it.
     #[inline]
     pub(crate) fn begin_dispatch(
         &self,
@@ -291,7 +292,12 @@ impl Reactor {
         let mut sources = self.sources.borrow_mut();
         let slot = sources.get_mut(id)?;
         match direction {
-            Direction::Read => slot.read_queued = false,
+            Direction::Read => {
+                slot.read_queued = false;
+                if !slot.readiness.readable {
+                    return None; // read empty since it was queued
+                }
+            }
             Direction::Write => {
                 slot.write_queued = false;
                 slot.readiness.writable = false;
@@ -460,7 +466,22 @@ mod tests {
         assert!(reactor.deregister(stale, None).is_none());
         assert!(!reactor.is_readable(other));
         assert_eq!(queued(&reactor)?, []);
-        assert!(reactor.begin_dispatch(other, Direction::Read).is_some());
+        assert!(reactor.begin_dispatch(other, Direction::Write).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn r_6_a_source_that_was_read_empty_since_it_was_queued_is_not_dispatched() -> io::Result<()> {
+        let reactor = Reactor::new()?;
+        let source = armed(&reactor);
+        reactor.set_ready(source, Direction::Read);
+        assert_eq!(queued(&reactor)?, [(source, Direction::Read)]);
+        reactor.after_read(source, None, 100);
+        assert!(reactor.begin_dispatch(source, Direction::Read).is_none());
+
+        reactor.set_ready(source, Direction::Read);
+        assert_eq!(queued(&reactor)?, [(source, Direction::Read)]);
+        assert!(reactor.begin_dispatch(source, Direction::Read).is_some());
         Ok(())
     }
 

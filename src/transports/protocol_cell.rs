@@ -117,16 +117,30 @@ impl<P: FlowControlled + ?Sized> ProtocolCell<P> {
         discard: impl FnOnce(Box<P>),
         call: impl FnOnce(&mut P) -> R,
     ) -> Called<R> {
+        self.visit(&Cell::new(name), discard, call)
+    }
+
+    /// As [`call`](ProtocolCell::call), for several callbacks in one visit; `name` says
+    /// which of them is called.
+    ///
+    /// Before each but the first, ask [`is_settled`](ProtocolCell::is_settled) (R4).
+    #[inline]
+    pub(crate) fn visit<R>(
+        &self,
+        name: &Cell<&'static str>,
+        discard: impl FnOnce(Box<P>),
+        visit: impl FnOnce(&mut P) -> R,
+    ) -> Called<R> {
         let Some(mut protocol) = self.take_out() else {
             return Ok(None);
         };
-        let result = catch_unwind(AssertUnwindSafe(|| call(&mut *protocol)));
+        let result = catch_unwind(AssertUnwindSafe(|| visit(&mut *protocol)));
         if let Some(replaced) = self.put_back(protocol) {
             discard(replaced);
         }
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(panic) => Err(panic_error(name, PanicPayload::new(panic))),
+            Err(panic) => Err(panic_error(name.get(), PanicPayload::new(panic))),
         }
     }
 
@@ -180,6 +194,16 @@ impl<P: FlowControlled + ?Sized> ProtocolCell<P> {
             Told::Write => !paused,
             Told::Pause => paused,
         }
+    }
+
+    /// Within a visit: says whether the end of the visit would change nothing. The protocol
+    /// stays, and knows what is true.
+    #[inline]
+    pub(crate) fn is_settled(&self, paused: bool) -> bool {
+        let successor = self.held.take();
+        let stays = self.calling.get() && successor.is_none();
+        self.held.set(successor);
+        stays && self.knows(paused)
     }
 
     /// Returns the protocol's name, unless a call of it is in progress.

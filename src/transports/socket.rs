@@ -23,7 +23,7 @@ use mio::unix::pipe;
 
 use crate::address::{Address, unix_address};
 use crate::event_loop::LoopCore;
-use crate::reactor::{EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
+use crate::reactor::{EventSource, SourceId};
 
 #[cfg(feature = "unix-credentials")]
 use {super::credentials::peer_credentials, crate::contract::Credentials};
@@ -108,14 +108,6 @@ impl Socket {
             Socket::WritePipe(_) => Ways::Out,
             Socket::Other(socket) => socket.ways(),
         }
-    }
-
-    /// Says whether a short read or write means that the kernel has no more (R6).
-    ///
-    /// Of a terminal one `read` brings one line, however many wait; so of what is no
-    /// socket, only `WouldBlock` counts.
-    pub(super) fn short_means_exhausted(&self) -> bool {
-        SHORT_MEANS_EXHAUSTED && self.ways() == Ways::Both
     }
 
     /// Takes the socket's transport into the loop's table, unarmed (R7).

@@ -8,6 +8,7 @@
 //!   close, abort, error ──► queued: connection_lost, hollow    ┘
 //! ```
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -24,7 +25,7 @@ use crate::contract::{
 use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::{LoopCore, LoopHandle};
 use crate::executor::AtStepEnd;
-use crate::reactor::{Direction, EventSource, SourceId};
+use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
 use crate::waiters::WakerSet;
 
 use super::connection_state::{Admission, Call, ConnectionState, Next};
@@ -152,10 +153,7 @@ impl StreamTransport {
         let made = self.call("connection_made", |p| p.connection_made(&me));
         if let Err(error) = made {
             // D8: asyncio leaves the connection open, and the peer waits for ever.
-            self.fatal(
-                error,
-                "Fatal error: protocol.connection_made() call failed.",
-            );
+            self.callback_failed("connection_made", error);
         }
         self.core().reactor.arm(self.id.get());
         if let Some(on_made) = on_made {
@@ -168,12 +166,20 @@ impl StreamTransport {
     }
 
     /// Calls the protocol, and then tells it what the call has provoked (R4).
-    fn call<R>(
-        &self,
-        name: &'static str,
-        call: impl FnOnce(&mut dyn Protocol) -> R,
-    ) -> Result<Option<R>, ConnError> {
+    fn call<R>(&self, name: &'static str, call: impl FnOnce(&mut dyn Protocol) -> R) -> Called<R> {
         let called = self.call_last(name, call);
+        self.reconcile();
+        called
+    }
+
+    /// As `call`, for several callbacks: the cell says which of them is called.
+    fn visit<R>(
+        &self,
+        callback: &Cell<&'static str>,
+        visit: impl FnOnce(&mut dyn Protocol) -> R,
+    ) -> Called<R> {
+        let discard = |replaced| self.drop_protocol(replaced);
+        let called = self.protocol.visit(callback, discard, visit);
         self.reconcile();
         called
     }
@@ -183,7 +189,7 @@ impl StreamTransport {
         &self,
         name: &'static str,
         call: impl FnOnce(&mut dyn Protocol) -> R,
-    ) -> Result<Option<R>, ConnError> {
+    ) -> Called<R> {
         let discard = |replaced| self.drop_protocol(replaced);
         self.protocol.call(name, discard, call)
     }
@@ -196,7 +202,7 @@ impl StreamTransport {
 
     // ── reading ─────────────────────────────────────────────────────────────────
 
-    fn on_readable(&self) {
+    fn on_readable(&self, me: &Rc<dyn Transport>) {
         if self.ways == Ways::Out {
             self.on_write_pipe_readable();
             return;
@@ -204,54 +210,87 @@ impl StreamTransport {
         if !self.connection.borrow().is_reading() {
             return; // R6: the bit stays set, and whoever resumes queues a read
         }
-        let Some(me) = self.me() else { return };
         match self.seen_end.take() {
-            Some(Ok(())) => self.on_eof(&me),
+            None => self.receive(me),
+            Some(Ok(())) => self.on_eof(me),
             Some(Err(error)) => self.on_read_error(error),
-            None if self.core().reactor.is_readable(self.id.get()) => self.receive(&me),
-            // A `try_read` has taken everything since this was queued.
-            None => {}
         }
     }
 
+    /// Asks the protocol where the bytes are to go. If that is the loop's buffer, it gets
+    /// them in the same visit: to take it out of its cell once is enough.
     fn receive(&self, me: &Rc<dyn Transport>) {
-        let place = self.call("get_buffer", |p| p.get_buffer(me, MAX_RECEIVE));
-        match place {
-            Ok(Some(ReadInto::Shared)) => self.receive_shared(me, MAX_RECEIVE),
-            Ok(Some(ReadInto::SharedUpTo(most))) => self.receive_shared(me, most),
-            Ok(Some(ReadInto::Lent(buffer))) => self.receive_lent(me, buffer),
-            // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
-            Ok(Some(ReadInto::Later)) => self.left_to_reader.set(true),
+        let mut taken = None;
+        let callback = Cell::new("get_buffer");
+        let visit = self.visit(&callback, |p| {
+            let most = match p.get_buffer(me, MAX_RECEIVE) {
+                ReadInto::Shared => MAX_RECEIVE,
+                ReadInto::SharedUpTo(most) => most.clamp(1, MAX_RECEIVE),
+                elsewhere => return Visit::Asked(elsewhere),
+            };
+            if !self.is_as_it_was_told() {
+                return Visit::Asked(ReadInto::SharedUpTo(most));
+            }
+            let buffer = taken.insert(self.core().take_receive_buffer());
+            let received = self.recv(&mut buffer[..most]);
+            if let Received::Bytes(n, _) = received {
+                callback.set("data_received");
+                p.data_received(me, &buffer[..n]);
+            }
+            Visit::Received(received)
+        });
+        if let Some(buffer) = taken {
+            self.core().put_receive_buffer(buffer);
+        }
+        match visit {
+            Ok(Some(Visit::Received(received))) => self.after_receiving(me, received),
+            Ok(Some(Visit::Asked(place))) => self.receive_apart(me, place),
             Ok(None) => {}
-            Err(error) => self.fatal(error, "Fatal error: protocol.get_buffer() call failed."),
+            Err(error) => self.callback_failed(callback.get(), error),
+        }
+    }
+
+    /// R4: false if `get_buffer` closed or paused, or provoked something that the protocol,
+    /// or the one which took its place, is to be told before there is data.
+    fn is_as_it_was_told(&self) -> bool {
+        let connection = self.connection.borrow();
+        connection.is_reading() && self.protocol.is_settled(connection.is_writing_paused())
+    }
+
+    /// Receives after the visit in which the protocol said where to.
+    fn receive_apart(&self, me: &Rc<dyn Transport>, place: ReadInto) {
+        match place {
+            ReadInto::Shared => self.receive_shared(me, MAX_RECEIVE),
+            ReadInto::SharedUpTo(most) => self.receive_shared(me, most),
+            ReadInto::Lent(buffer) => self.receive_lent(me, buffer),
+            // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
+            ReadInto::Later => self.left_to_reader.set(true),
         }
     }
 
     fn receive_shared(&self, me: &Rc<dyn Transport>, most: usize) {
-        // `get_buffer` may have closed or paused.
         if !self.connection.borrow().is_reading() {
             return;
         }
         let mut buffer = self.core().take_receive_buffer();
-        let received = self.recv(&mut buffer[..most.clamp(1, MAX_RECEIVE)]);
-        if let Received::Bytes(n, more) = received {
-            let told = self.call("data_received", |p| p.data_received(me, &buffer[..n]));
-            self.core().put_receive_buffer(buffer);
-            let failed = "Fatal error: protocol.data_received() call failed.";
-            self.after_delivery(told, more, failed);
-        } else {
-            self.core().put_receive_buffer(buffer);
-            self.nothing_received(me, received);
+        let received = self.recv(&mut buffer[..most]);
+        let told = match received {
+            Received::Bytes(n, _) => {
+                self.call("data_received", |p| p.data_received(me, &buffer[..n]))
+            }
+            _ => Ok(None),
+        };
+        self.core().put_receive_buffer(buffer);
+        match told {
+            Ok(_) => self.after_receiving(me, received),
+            Err(error) => self.callback_failed("data_received", error),
         }
     }
 
     fn receive_lent(&self, me: &Rc<dyn Transport>, mut buffer: Vec<u8>) {
         if buffer.is_empty() {
             let error = io::Error::other("get_buffer() returned an empty buffer");
-            self.fatal(
-                error.into(),
-                "Fatal error: protocol.get_buffer() call failed.",
-            );
+            self.callback_failed("get_buffer", error.into());
             return;
         }
         let received = if self.connection.borrow().is_reading() {
@@ -259,33 +298,29 @@ impl StreamTransport {
         } else {
             Received::Nothing
         };
-        if let Received::Bytes(n, more) = received {
-            let told = self.call("buffer_updated", |p| p.buffer_updated(me, buffer, n));
-            let failed = "Fatal error: protocol.buffer_updated() call failed.";
-            self.after_delivery(told, more, failed);
-            return;
-        }
-        // Also before the end and before an error is told (D9).
-        let told = self.call("buffer_unused", |p| p.buffer_unused(me, buffer));
+        let (callback, told) = match received {
+            Received::Bytes(n, _) => (
+                "buffer_updated",
+                self.call("buffer_updated", |p| p.buffer_updated(me, buffer, n)),
+            ),
+            // Also before the end and before an error is told (D9).
+            _ => (
+                "buffer_unused",
+                self.call("buffer_unused", |p| p.buffer_unused(me, buffer)),
+            ),
+        };
         match told {
-            Ok(_) => self.nothing_received(me, received),
-            Err(error) => self.fatal(error, "Fatal error: protocol.buffer_unused() call failed."),
+            Ok(_) => self.after_receiving(me, received),
+            Err(error) => self.callback_failed(callback, error),
         }
     }
 
-    fn after_delivery(&self, told: Called<()>, more: More, failed: &'static str) {
-        match (told, more) {
-            (Ok(_), More::No) => {}
-            (Ok(_), More::Perhaps) => self.read_again_if_readable(),
-            (Err(error), _) => self.fatal(error, failed),
-        }
-    }
-
-    fn nothing_received(&self, me: &Rc<dyn Transport>, received: Received) {
+    fn after_receiving(&self, me: &Rc<dyn Transport>, received: Received) {
         match received {
+            Received::Bytes(_, More::No) => {}
+            Received::Bytes(_, More::Perhaps) | Received::Nothing => self.read_again_if_readable(),
             Received::Eof => self.on_eof(me),
             Received::Failed(error) => self.on_read_error(error),
-            Received::Bytes(..) | Received::Nothing => self.read_again_if_readable(),
         }
     }
 
@@ -305,8 +340,11 @@ impl StreamTransport {
         match result {
             Ok(0) => Received::Eof,
             Ok(n) => {
-                let exhausts = self.socket.borrow().short_means_exhausted();
-                let got = if exhausts { n } else { offered };
+                let got = if self.short_means_exhausted() {
+                    n
+                } else {
+                    offered
+                };
                 match reactor.after_read(self.id.get(), Some(got), offered) {
                     true => Received::Bytes(n, More::Perhaps),
                     false => Received::Bytes(n, More::No),
@@ -323,6 +361,14 @@ impl StreamTransport {
         }
     }
 
+    /// Says whether a short read or write means that the kernel has no more (R6).
+    ///
+    /// Of a terminal one `read` brings one line, however many wait; so of what is no
+    /// socket, only `WouldBlock` counts.
+    fn short_means_exhausted(&self) -> bool {
+        SHORT_MEANS_EXHAUSTED && self.ways == Ways::Both
+    }
+
     fn on_eof(&self, me: &Rc<dyn Transport>) {
         self.connection.borrow_mut().end_input(); // D5
         if self.handle.get_debug() {
@@ -335,7 +381,7 @@ impl StreamTransport {
         match self.call("eof_received", |p| p.eof_received(me)) {
             Ok(Some(AfterEof::Close)) => self.close(),
             Ok(Some(AfterEof::KeepOpen) | None) => {}
-            Err(error) => self.fatal(error, "Fatal error: protocol.eof_received() call failed."),
+            Err(error) => self.callback_failed("eof_received", error),
         }
     }
 
@@ -358,7 +404,7 @@ impl StreamTransport {
     fn tell_end_of_pipe(&self) {
         let Some(me) = self.me() else { return };
         if let Err(error) = self.call("eof_received", |p| p.eof_received(&me)) {
-            self.fatal(error, "Fatal error: protocol.eof_received() call failed.");
+            self.callback_failed("eof_received", error);
         }
     }
 
@@ -485,11 +531,10 @@ impl StreamTransport {
 
     /// Sends once; `offered` is how many bytes the pieces have.
     fn offer(&self, pieces: &[IoSlice<'_>], offered: usize) -> io::Result<(usize, bool)> {
-        let mut socket = self.socket.borrow_mut();
-        let short_means_exhausted = socket.short_means_exhausted();
-        match socket.send(pieces) {
+        let sent = self.socket.borrow_mut().send(pieces);
+        match sent {
             // R6: only less than was offered means blocked, where the kernel makes edges.
-            Ok(taken) => Ok((taken, taken < offered && short_means_exhausted)),
+            Ok(taken) => Ok((taken, taken < offered && self.short_means_exhausted())),
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => Ok((0, true)),
                 io::ErrorKind::Interrupted => Ok((0, false)),
@@ -576,7 +621,8 @@ impl StreamTransport {
 
     /// Ends the connection with an error. The network's are told to the protocol alone;
     /// a bug in a callback goes to the exception handler, too.
-    fn fatal(&self, error: ConnError, message: &'static str) {
+    fn fatal(&self, error: ConnError, message: impl Into<Cow<'static, str>>) {
+        let message = message.into();
         if error.is_from_the_system() {
             log::debug!("{self:?}: {message}: {error}");
         } else {
@@ -585,7 +631,12 @@ impl StreamTransport {
         self.force_close(Some(error));
     }
 
-    fn report(&self, message: &'static str, error: &ConnError) {
+    fn callback_failed(&self, callback: &str, error: ConnError) {
+        let message = format!("Fatal error: protocol.{callback}() call failed.");
+        self.fatal(error, message);
+    }
+
+    fn report(&self, message: impl Into<Cow<'static, str>>, error: &ConnError) {
         let mut context = ExceptionContext::new(message)
             .exception(error)
             .transport(format_args!("{self:?}"));
@@ -893,7 +944,8 @@ impl StreamTransport {
 
 impl EventSource for StreamTransport {
     fn read_ready(self: Rc<Self>) {
-        self.on_readable();
+        let me: Rc<dyn Transport> = self.clone();
+        self.on_readable(&me);
     }
 
     fn write_ready(self: Rc<Self>) {
@@ -945,6 +997,14 @@ impl fmt::Debug for StreamTransport {
         }
         f.write_str(">")
     }
+}
+
+/// What a visit of the protocol for bytes came to.
+enum Visit {
+    /// It said where they are to go. Nothing was received yet.
+    Asked(ReadInto),
+    /// It got what there was.
+    Received(Received),
 }
 
 /// What one receive came to.
