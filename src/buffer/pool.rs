@@ -1,14 +1,17 @@
 //! The pool: vectors between two uses.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::read_buffer::Held;
 
-/// Vectors that are kept for the next buffer of a kind, at most.
+/// Bytes of capacity that are kept for the next buffers, at most.
 ///
-/// 64: as many connections as are commonly busy in the same turn; more cost an
-/// allocation each.
-const MAX_POOLED: usize = 64;
+/// 4 MiB: for as many busy connections as one poll tells of (1,024), a small read buffer and
+/// a small write buffer each. One more costs an allocation.
+const MAX_KEPT: usize = 4 * 1024 * 1024;
+
+/// Boxes of read buffers that are kept, at most: some have no memory left to be counted.
+const MAX_BOXES: usize = 1024;
 
 /// Bytes of capacity above which a vector is given back to the allocator.
 ///
@@ -19,12 +22,16 @@ const MAX_CAPACITY: usize = 128 * 1024;
 const MIN_CAPACITY: usize = 2 * 1024;
 
 /// Empty vectors that buffers take when they need one, and give back when they are empty.
+///
+/// The last one given is the next one taken: it is the likeliest to be in the cache.
 #[derive(Default)]
 pub(crate) struct BufferPool {
     vectors: RefCell<Vec<Vec<u8>>>,
     /// What read buffers held, box and memory.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     held: RefCell<Vec<Box<Held>>>,
+    /// Bytes of capacity of both.
+    kept: Cell<usize>,
 }
 
 impl BufferPool {
@@ -33,6 +40,7 @@ impl BufferPool {
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
         let pooled = self.vectors.borrow_mut().pop();
         let mut bytes = pooled.unwrap_or_default();
+        self.leaves(bytes.capacity());
         bytes.reserve(needed.max(MIN_CAPACITY));
         bytes
     }
@@ -41,13 +49,9 @@ impl BufferPool {
     #[inline]
     pub(crate) fn give(&self, mut bytes: Vec<u8>) {
         let capacity = bytes.capacity();
-        if !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-            return;
-        }
-        bytes.clear();
-        let mut pool = self.vectors.borrow_mut();
-        if pool.len() < MAX_POOLED {
-            pool.push(bytes);
+        if capacity >= MIN_CAPACITY && self.keeps(capacity) {
+            bytes.clear();
+            self.vectors.borrow_mut().push(bytes);
         }
     }
 
@@ -56,6 +60,7 @@ impl BufferPool {
     pub(super) fn take_held(&self, needed: usize) -> Box<Held> {
         let pooled = self.held.borrow_mut().pop();
         let mut held = pooled.unwrap_or_default();
+        self.leaves(held.bytes.capacity());
         if held.bytes.capacity() == 0 {
             // It was handed to somebody, whole; what others wrote and gave back serves too.
             held.bytes = self.take(needed);
@@ -68,14 +73,27 @@ impl BufferPool {
     /// Keeps what a read buffer held for the next one.
     #[inline]
     pub(super) fn give_held(&self, mut held: Box<Held>) {
-        if held.bytes.capacity() > MAX_CAPACITY {
-            return;
-        }
-        held.clear();
         let mut pool = self.held.borrow_mut();
-        if pool.len() < MAX_POOLED {
+        if pool.len() < MAX_BOXES && self.keeps(held.bytes.capacity()) {
+            held.clear();
             pool.push(held);
         }
+    }
+
+    /// Says whether so much is kept, and counts it then.
+    #[inline]
+    fn keeps(&self, capacity: usize) -> bool {
+        let kept = self.kept.get() + capacity;
+        let keeps = capacity <= MAX_CAPACITY && kept <= MAX_KEPT;
+        if keeps {
+            self.kept.set(kept);
+        }
+        keeps
+    }
+
+    #[inline]
+    fn leaves(&self, capacity: usize) {
+        self.kept.set(self.kept.get() - capacity);
     }
 }
 
@@ -117,9 +135,23 @@ mod tests {
     #[test]
     fn the_pool_has_a_bound() {
         let pool = BufferPool::default();
-        for _ in 0..1000 {
-            pool.give(Vec::with_capacity(MIN_CAPACITY));
+        let given = 2 * MAX_KEPT / MAX_CAPACITY;
+        for _ in 0..given {
+            pool.give(Vec::with_capacity(MAX_CAPACITY));
         }
-        assert_eq!(pool.vectors.borrow().len(), MAX_POOLED);
+        assert_eq!(pool.kept.get(), MAX_KEPT);
+        assert_eq!(pool.vectors.borrow().len(), given / 2);
+        let taken: Vec<_> = (0..given).map(|_| pool.take(1)).collect();
+        assert_eq!(pool.kept.get(), 0);
+        drop(taken);
+    }
+
+    #[test]
+    fn boxes_without_memory_are_bounded_too() {
+        let pool = BufferPool::default();
+        for _ in 0..2 * MAX_BOXES {
+            pool.give_held(Box::default());
+        }
+        assert_eq!(pool.held.borrow().len(), MAX_BOXES);
     }
 }
