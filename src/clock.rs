@@ -112,3 +112,34 @@ impl fmt::Debug for Clock {
         write!(f, "Clock({kind}, {:?})", self.now())
     }
 }
+
+/// A duration that displays as seconds with three digits behind the point, rounded.
+///
+/// Without floating point, whose formatting alone adds some twenty kilobytes to a program.
+pub(crate) struct Seconds(pub(crate) Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rounded = self.0.saturating_add(Duration::from_micros(500));
+        write!(f, "{}.{:03}", rounded.as_secs(), rounded.subsec_millis())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_to_three_digits() {
+        for (microseconds, shown) in [
+            (0, "0.000"),
+            (499, "0.000"),
+            (500, "0.001"),
+            (7_006_000, "7.006"),
+            (1_999_500, "2.000"),
+        ] {
+            let seconds = Seconds(Duration::from_micros(microseconds));
+            assert_eq!(seconds.to_string(), shown);
+        }
+    }
+}

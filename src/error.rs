@@ -610,43 +610,43 @@ impl ExceptionContext {
 
     /// Adds the error or the panic behind it.
     #[must_use]
-    pub fn exception(mut self, exception: impl fmt::Display) -> Self {
-        self.exception = Some(exception.to_string());
-        self
+    pub fn exception(self, exception: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.exception, &exception)
     }
 
     /// Adds the callback that failed.
     #[must_use]
-    pub fn handle(mut self, handle: impl fmt::Display) -> Self {
-        self.handle = Some(handle.to_string());
-        self
+    pub fn handle(self, handle: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.handle, &handle)
     }
 
     /// Adds the protocol that was involved.
     #[must_use]
-    pub fn protocol(mut self, protocol: impl fmt::Display) -> Self {
-        self.protocol = Some(protocol.to_string());
-        self
+    pub fn protocol(self, protocol: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.protocol, &protocol)
     }
 
     /// Adds the socket that was involved.
     #[must_use]
-    pub fn socket(mut self, socket: impl fmt::Display) -> Self {
-        self.socket = Some(socket.to_string());
-        self
+    pub fn socket(self, socket: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.socket, &socket)
     }
 
     /// Adds the task that failed.
     #[must_use]
-    pub fn task(mut self, task: impl fmt::Display) -> Self {
-        self.task = Some(task.to_string());
-        self
+    pub fn task(self, task: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.task, &task)
     }
 
     /// Adds the transport that was involved.
     #[must_use]
-    pub fn transport(mut self, transport: impl fmt::Display) -> Self {
-        self.transport = Some(transport.to_string());
+    pub fn transport(self, transport: impl fmt::Display) -> Self {
+        self.with(|context| &mut context.transport, &transport)
+    }
+
+    /// Sets one of the parts. Not generic, so that it is compiled once.
+    fn with(mut self, part: fn(&mut Self) -> &mut Option<String>, what: &dyn fmt::Display) -> Self {
+        *part(&mut self) = Some(what.to_string());
         self
     }
 }

@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use crate::clock::Seconds;
 use crate::executor::{Inspected, Stands};
 use crate::reactor::SourceId;
 use crate::waits::{TaskAddress, WaitsOn, What, holder};
@@ -395,7 +396,7 @@ impl fmt::Display for WaitsFor {
 }
 
 fn seconds(duration: Duration) -> String {
-    format!("{:.3} s", duration.as_secs_f64())
+    format!("{} s", Seconds(duration))
 }
 
 // ── capturing ───────────────────────────────────────────────────────────────────

@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
+use crate::clock::Seconds;
 use crate::executor::Ready;
 
 use super::loop_handle::LoopCore;
@@ -209,7 +210,7 @@ impl LoopCore {
         self.executor.run_step(ready);
         let took = self.clock.now().saturating_sub(began);
         if took >= self.slow_callback_duration.get() {
-            log::warn!("Executing {what} took {:.3} seconds", took.as_secs_f64());
+            log::warn!("Executing {what} took {} seconds", Seconds(took));
         }
     }
 

@@ -205,16 +205,19 @@ impl Executor {
         name: Option<&'static str>,
         f: impl FnOnce(),
     ) {
-        let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
-            return;
-        };
-        let mut context = match name {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+            self.report_panic(message, name, PanicPayload::new(payload));
+        }
+    }
+
+    #[cold]
+    fn report_panic(&self, message: &'static str, name: Option<&'static str>, panic: PanicPayload) {
+        let context = match name {
             Some(name) => ExceptionContext::new(format!("{message} {name}"))
                 .handle(format_args!("Handle({name})")),
             None => ExceptionContext::new(message),
         };
-        context.exception = Some(PanicPayload::new(payload).to_string());
-        self.report(context);
+        self.report(context.exception(panic));
     }
 
     /// Hands over what nobody awaits.

@@ -160,7 +160,7 @@ pub(super) fn cannot_listen(address: &Address, error: io::Error) -> io::Error {
 
 fn attempt_failed(to: &str, address: &Address, error: io::Error) -> io::Error {
     explain(error, |error| {
-        let reason = error.to_string().to_lowercase();
+        let reason = error.to_string().to_ascii_lowercase();
         // The standard library puts the code behind the system's words.
         let reason = reason.split(" (os error").next().unwrap_or_default();
         format!("error while attempting to {to} on address {address}: {reason}")
