@@ -6,7 +6,7 @@ use super::BufferPool;
 ///
 /// ```text
 ///   bytes  [ read already | known to hold no separator | not looked at yet ]
-///          0            start                      scanned              len
+///          0            start               start + scanned             len
 /// ```
 ///
 /// In a box, so that an idle stream, which has none of this, has eight bytes of it; and
@@ -21,9 +21,9 @@ pub(super) struct Held {
     /// The first unread byte. A cursor, since `drain(..n)` for each line would move
     /// the rest of the buffer for each line.
     ///
-    /// Invariant: `start <= scanned <= bytes.len()`.
+    /// Invariant: `start + scanned <= bytes.len()`.
     start: usize,
-    /// No separator begins before this index, as far as the last search could see.
+    /// In so many unread bytes no separator begins, as far as the last search could see.
     scanned: usize,
 }
 
@@ -86,6 +86,7 @@ impl ReadBuffer {
     /// Takes `n` bytes off the front, as a vector of their own.
     ///
     /// All of them, if they fill their memory at least by half, leave without a copy.
+    #[inline]
     pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
         let Some(held) = &mut self.0 else {
             debug_assert!(n == 0, "more taken than is unread");
@@ -113,8 +114,17 @@ impl ReadBuffer {
     #[inline]
     pub(crate) fn scanned(&self) -> usize {
         match &self.0 {
-            Some(held) => held.scanned - held.start,
+            Some(held) => held.scanned,
             None => 0,
+        }
+    }
+
+    /// Returns the unread bytes in which a separator may begin.
+    #[inline]
+    pub(crate) fn not_scanned(&self) -> &[u8] {
+        match &self.0 {
+            Some(held) => &held.bytes[held.start + held.scanned..],
+            None => &[],
         }
     }
 
@@ -123,7 +133,7 @@ impl ReadBuffer {
     pub(crate) fn set_scanned(&mut self, n: usize) {
         debug_assert!(n <= self.len(), "more scanned than is unread");
         if let Some(held) = &mut self.0 {
-            held.scanned = held.start + n;
+            held.scanned = n;
         }
     }
 
@@ -147,7 +157,11 @@ impl Held {
     #[inline]
     fn consume(&mut self, n: usize) {
         self.start += n;
-        self.scanned = self.scanned.max(self.start);
+        // A branch, and not the subtraction alone: for one who reads many lines, where the
+        // next one begins then waits for nothing but the end of this one.
+        if self.scanned > 0 {
+            self.scanned = self.scanned.saturating_sub(n);
+        }
     }
 
     fn prepend(&mut self, earlier: &[u8]) {
@@ -162,7 +176,7 @@ impl Held {
             self.bytes = bytes;
             self.start = 0;
         }
-        self.scanned = self.start;
+        self.scanned = 0;
     }
 
     /// Moves the unread bytes to the front when growing would cost more than moving.
@@ -176,7 +190,6 @@ impl Held {
             let unread = self.len();
             self.bytes.copy_within(self.start.., 0);
             self.bytes.truncate(unread);
-            self.scanned -= self.start;
             self.start = 0;
         }
     }

@@ -11,7 +11,7 @@
 
 use std::mem;
 
-use crate::buffer::ReadBuffer;
+use crate::buffer::{BufferPool, ReadBuffer};
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
 use crate::executor::has_budget;
 
@@ -61,22 +61,27 @@ impl StreamReader {
     /// The line that a burst left at home, for a read that has nothing else to look at
     /// first. `None` may mean as much as `try_readline` can find out.
     #[inline]
-    pub(super) fn take_line_at_hand(&mut self, limit: usize) -> Option<Vec<u8>> {
+    pub(super) fn take_line_at_hand(&mut self) -> Option<Vec<u8>> {
         if !self.lent.is_empty() || !self.goes_on_with_lines() {
             return None;
         }
-        let end = self.state().at_home(|home| line_end(home, limit))?;
-        has_budget().then(|| self.take_home(end))
+        let state = &self.link.state;
+        let line = state.at_home(|home| {
+            let end = line_end(home, state.limit())?;
+            has_budget().then(|| take_from(home, end, state.pool()))
+        })?;
+        self.after_consuming(line.len());
+        Some(line)
     }
 
     /// Where the line ends that a burst left in what is lent: see
     /// [`take_line_at_hand`](Self::take_line_at_hand).
     #[inline]
-    pub(super) fn line_at_hand(&self, limit: usize) -> Option<usize> {
+    pub(super) fn line_at_hand(&self) -> Option<usize> {
         if !self.goes_on_with_lines() {
             return None;
         }
-        let end = line_end(&self.lent, limit)?;
+        let end = line_end(&self.lent, self.limit())?;
         has_budget().then_some(end)
     }
 
@@ -308,7 +313,8 @@ impl StreamReader {
 
     /// Takes `n` bytes at home as a vector.
     pub(super) fn take_home(&mut self, n: usize) -> Vec<u8> {
-        let taken = self.state().at_home(|home| home.take(n));
+        let state = &self.link.state;
+        let taken = state.at_home(|home| take_from(home, n, state.pool()));
         self.end_discarding(n);
         self.after_consuming(n);
         taken
@@ -316,8 +322,18 @@ impl StreamReader {
 
     /// Drops `n` bytes at home.
     pub(super) fn drop_home(&mut self, n: usize) {
-        self.state().at_home(|home| home.consume(n));
+        self.consume_home(n);
         self.after_consuming(n);
+    }
+
+    /// Takes `n` bytes at home out, which [`after_consuming`](Self::after_consuming) is
+    /// still to be told.
+    pub(super) fn consume_home(&mut self, n: usize) {
+        let state = &self.link.state;
+        state.at_home(|home| {
+            home.consume(n);
+            home.release_if_empty(state.pool());
+        });
     }
 
     /// Consumes the first `n` lent bytes, and lends them all the same.
@@ -333,13 +349,24 @@ impl StreamReader {
     #[inline]
     pub(super) fn after_consuming(&self, n: usize) {
         let state = self.state();
-        state.at_home(|home| home.release_if_empty(state.pool()));
+        state.consumed(n);
         if state.is_paused() {
-            state.consumed(n, self.transport().as_deref());
-        } else {
-            state.consumed(n, None);
+            self.resume_below_limit();
         }
     }
+
+    #[cold]
+    fn resume_below_limit(&self) {
+        self.state().resume_below_limit(self.transport().as_deref());
+    }
+}
+
+/// Takes `n` bytes out of a buffer, and lets go of its memory if those were the last.
+#[inline]
+fn take_from(buffer: &mut ReadBuffer, n: usize, pool: &BufferPool) -> Vec<u8> {
+    let taken = buffer.take(n);
+    buffer.release_if_empty(pool);
+    taken
 }
 
 /// Why a separator will not be found.

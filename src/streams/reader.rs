@@ -253,10 +253,10 @@ impl StreamReader {
     /// # asyncio
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
     pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
-        let limit = self.limit();
-        if let Some(line) = self.take_line_at_hand(limit) {
+        if let Some(line) = self.take_line_at_hand() {
             return Ok(line);
         }
+        let limit = self.limit();
         self.read_when("readline", |reader| reader.try_readline(limit))
             .await
     }
@@ -399,7 +399,7 @@ impl StreamReader {
         assert!(n <= unread, "consume({n}) of {unread} unread bytes");
         let from_lent = n.min(self.lent.len());
         self.lent.consume(from_lent);
-        self.state().at_home(|home| home.consume(n - from_lent));
+        self.consume_home(n - from_lent);
         self.end_discarding(n);
         self.after_consuming(n);
     }
@@ -435,10 +435,10 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn readline_ref(&mut self) -> Result<&[u8], ReadError> {
-        let limit = self.limit();
-        let end = match self.line_at_hand(limit) {
+        let end = match self.line_at_hand() {
             Some(end) => end,
             None => {
+                let limit = self.limit();
                 self.read_when("readline_ref", |reader| reader.try_lend_line(limit))
                     .await?
             }

@@ -175,8 +175,7 @@ pub(super) fn search(
 /// What [`search`] finds for a newline, without its memory of what it didn't find.
 #[inline]
 pub(super) fn line_end(buffer: &ReadBuffer, limit: usize) -> Option<usize> {
-    let scanned = buffer.scanned();
-    let at = scanned + memchr(b'\n', &buffer.unread()[scanned..])?;
+    let at = buffer.scanned() + memchr(b'\n', buffer.not_scanned())?;
     (at <= limit).then_some(at + 1)
 }
 

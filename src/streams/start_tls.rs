@@ -212,7 +212,8 @@ fn take_plaintext(
     }
     let taken = state.at_home(|home| home.take(bytes));
     state.at_home(|home| home.release_if_empty(state.pool()));
-    state.consumed(bytes, Some(&**writer.transport()));
+    state.consumed(bytes);
+    state.resume_below_limit(Some(&**writer.transport()));
     match buffered {
         Buffered::Transfer => Ok(taken),
         Buffered::Refuse | Buffered::Discard => Ok(Vec::new()),

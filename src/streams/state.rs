@@ -175,12 +175,10 @@ impl StreamState {
         &self.pool
     }
 
-    /// Says that `n` unread bytes were read. S3: resumes a transport that was paused, at
-    /// or under the limit.
+    /// Says that `n` unread bytes were read. Whoever says so resumes what is paused (S3).
     #[inline]
-    pub(super) fn consumed(&self, n: usize, transport: Option<&dyn Transport>) {
+    pub(super) fn consumed(&self, n: usize) {
         self.unread.set(self.unread.get() - n);
-        self.resume_below_limit(transport);
     }
 
     /// Says that `n` bytes that were read are unread again.
@@ -188,8 +186,8 @@ impl StreamState {
         self.unread.set(self.unread.get() + n);
     }
 
-    #[inline]
-    fn resume_below_limit(&self, transport: Option<&dyn Transport>) {
+    /// S3: resumes a transport that was paused, at or under the limit.
+    pub(super) fn resume_below_limit(&self, transport: Option<&dyn Transport>) {
         if self.unread.get() <= self.limit.get() {
             self.resume(transport);
         }
