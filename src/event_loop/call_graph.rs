@@ -13,7 +13,6 @@
 //! asyncio: `asyncio.capture_call_graph`, and `python -m asyncio ps` and `pstree` (3.14),
 //! which look into another process.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::time::Duration;
 
@@ -272,7 +271,7 @@ impl CallGraph {
     #[must_use]
     pub fn cycles(&self) -> Vec<Vec<u64>> {
         let mut cycles = Vec::new();
-        let mut seen = BTreeSet::new();
+        let mut seen = Seen::none_of(self);
         for task in &self.tasks {
             self.walk_from(task.number, &mut seen, &mut cycles);
         }
@@ -281,8 +280,8 @@ impl CallGraph {
 
     /// Goes from a task to those that it waits for, in depth, and where none was before;
     /// where the path comes back to itself, it has closed a circle.
-    fn walk_from(&self, number: u64, seen: &mut BTreeSet<u64>, cycles: &mut Vec<Vec<u64>>) {
-        if !seen.insert(number) {
+    fn walk_from(&self, number: u64, seen: &mut Seen<'_>, cycles: &mut Vec<Vec<u64>>) {
+        if !seen.is_new(number) {
             return;
         }
         // Not by recursion: a chain of tasks may be as long as there is memory.
@@ -292,7 +291,7 @@ impl CallGraph {
                 path.pop();
                 continue;
             };
-            if seen.insert(next) {
+            if seen.is_new(next) {
                 path.push((next, self.waited_for(next)));
             } else if let Some(begins) = path.iter().position(|(number, _)| *number == next) {
                 let mut cycle: Vec<u64> = path[begins..].iter().map(|(n, _)| *n).collect();
@@ -317,8 +316,12 @@ impl CallGraph {
     }
 
     fn task(&self, number: u64) -> Option<&TaskNode> {
-        let at = self.tasks.binary_search_by_key(&number, |task| task.number);
-        at.ok().map(|at| &self.tasks[at])
+        self.place(number).map(|place| &self.tasks[place])
+    }
+
+    fn place(&self, number: u64) -> Option<usize> {
+        let place = self.tasks.binary_search_by_key(&number, |task| task.number);
+        place.ok()
     }
 
     fn name(&self, number: u64) -> String {
@@ -399,29 +402,88 @@ fn seconds(duration: Duration) -> String {
     format!("{} s", Seconds(duration))
 }
 
+// ── looking up ──────────────────────────────────────────────────────────────────
+
+/// Which tasks of a graph were met.
+struct Seen<'a> {
+    graph: &'a CallGraph,
+    /// For each place in the list of tasks.
+    at: Vec<bool>,
+}
+
+impl Seen<'_> {
+    fn none_of(graph: &CallGraph) -> Seen<'_> {
+        Seen {
+            graph,
+            at: vec![false; graph.tasks.len()],
+        }
+    }
+
+    /// Marks a task, and says whether it was not. One that has left the graph is never new.
+    fn is_new(&mut self, number: u64) -> bool {
+        let place = self.graph.place(number);
+        place.is_some_and(|place| !std::mem::replace(&mut self.at[place], true))
+    }
+
+    fn has(&self, number: u64) -> bool {
+        self.graph.place(number).is_some_and(|place| self.at[place])
+    }
+}
+
+/// Numbers that are found by another number.
+///
+/// Pairs of them, sorted: whatever is looked up here comes down to that, so that this is
+/// compiled once, and not a map for each kind of key and value.
+struct Index(Vec<(u64, u64)>);
+
+impl Index {
+    fn of(pairs: impl Iterator<Item = (u64, u64)>) -> Index {
+        let mut pairs: Vec<(u64, u64)> = pairs.collect();
+        pairs.sort_unstable();
+        Index(pairs)
+    }
+
+    /// Returns what is found by `key`, in ascending order.
+    fn at(&self, key: u64) -> impl Iterator<Item = u64> {
+        let begins = self.0.partition_point(|pair| pair.0 < key);
+        let found = self.0[begins..]
+            .iter()
+            .take_while(move |pair| pair.0 == key);
+        found.map(|pair| pair.1)
+    }
+}
+
+/// The tasks that each task awaits.
+fn awaited_by_each(tasks: &[TaskNode]) -> Index {
+    let awaited = tasks
+        .iter()
+        .filter_map(|task| Some((task.awaited_by?, task.number)));
+    Index::of(awaited)
+}
+
 // ── capturing ───────────────────────────────────────────────────────────────────
 
 /// What is needed to say what the notes mean.
 struct Capture<'a> {
     handle: &'a LoopHandle,
-    number_at: BTreeMap<TaskAddress, u64>,
-    times: BTreeMap<TaskAddress, Vec<Duration>>,
+    /// The number of the task at each address.
+    numbers: Index,
+    /// Until when whoever is at an address sleeps, sorted.
+    times: Vec<(TaskAddress, Duration)>,
     /// Things without a name, in the order in which they were met.
-    met: BTreeMap<What, Vec<u64>>,
+    met: Vec<(What, u64)>,
 }
 
 impl Capture<'_> {
     fn new<'a>(handle: &'a LoopHandle, inspected: &[Inspected]) -> Capture<'a> {
-        let numbers = (inspected.iter()).map(|task| (task.address, task.task.number()));
-        let mut times: BTreeMap<TaskAddress, Vec<Duration>> = BTreeMap::new();
-        for (address, when) in handle.core().timers.sleepers() {
-            times.entry(address).or_default().push(when);
-        }
+        let numbers = (inspected.iter()).map(|task| (task.address.0 as u64, task.task.number()));
+        let mut times = handle.core().timers.sleepers();
+        times.sort_unstable();
         Capture {
             handle,
-            number_at: numbers.collect(),
+            numbers: Index::of(numbers),
             times,
-            met: BTreeMap::new(),
+            met: Vec::new(),
         }
     }
 
@@ -441,7 +503,7 @@ impl Capture<'_> {
                 TaskState::Waiting => self.waits_for(inspected),
                 TaskState::Running | TaskState::Ready => Vec::new(),
             },
-            awaited_by: awaited_by.and_then(|address| self.number_at.get(&address).copied()),
+            awaited_by: awaited_by.and_then(|address| self.number_at(address)),
         }
     }
 
@@ -452,10 +514,20 @@ impl Capture<'_> {
         if noted.others > 0 {
             waits_for.push(WaitsFor::Others(noted.others.into()));
         }
-        let mut times = self.times.remove(&inspected.address).unwrap_or_default();
-        times.sort_unstable();
-        waits_for.extend(times.into_iter().map(WaitsFor::Time));
+        waits_for.extend(self.times_at(inspected.address));
         waits_for
+    }
+
+    fn number_at(&self, address: TaskAddress) -> Option<u64> {
+        self.numbers.at(address.0 as u64).next()
+    }
+
+    fn times_at(&self, address: TaskAddress) -> impl Iterator<Item = WaitsFor> {
+        let begins = self.times.partition_point(|(at, _)| *at < address);
+        let times = self.times[begins..]
+            .iter()
+            .take_while(move |(at, _)| *at == address);
+        times.map(|(_, when)| WaitsFor::Time(*when))
     }
 
     fn meaning(&mut self, noted: WaitsOn) -> Option<WaitsFor> {
@@ -480,7 +552,7 @@ impl Capture<'_> {
             What::ServerEnd => WaitsFor::ServerEnd(self.meet(noted)),
             What::Lock => WaitsFor::Lock {
                 number: self.meet(noted),
-                held_by: holder(noted).and_then(|address| self.number_at.get(&address).copied()),
+                held_by: holder(noted).and_then(|address| self.number_at(address)),
             },
             What::Event => WaitsFor::Event(self.meet(noted)),
             What::Semaphore => WaitsFor::Semaphore(self.meet(noted)),
@@ -499,31 +571,26 @@ impl Capture<'_> {
 
     /// Numbers a thing, from 1 for each kind.
     fn meet(&mut self, noted: WaitsOn) -> u64 {
-        let met = self.met.entry(noted.what).or_default();
-        let at = met.iter().position(|which| *which == noted.which);
-        let at = at.unwrap_or_else(|| {
-            met.push(noted.which);
-            met.len() - 1
-        });
-        at as u64 + 1
+        let thing = (noted.what, noted.which);
+        let mut of_its_kind = self.met.iter().filter(|(what, _)| *what == noted.what);
+        let met_before = of_its_kind.clone().count();
+        let place = of_its_kind.position(|met| *met == thing);
+        if place.is_none() {
+            self.met.push(thing);
+        }
+        place.unwrap_or(met_before) as u64 + 1
     }
 }
 
 /// Adds to each task those that it awaits, and says of those that wait for nothing known
 /// that they do.
 fn add_awaited(tasks: &mut [TaskNode]) {
-    let mut awaited: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-    for task in &*tasks {
-        if let Some(by) = task.awaited_by {
-            awaited.entry(by).or_default().push(task.number);
-        }
-    }
+    let awaited = awaited_by_each(tasks);
     for task in tasks {
         if task.state != TaskState::Waiting {
             continue;
         }
-        let awaited = awaited.remove(&task.number).unwrap_or_default();
-        let awaited = awaited.into_iter().map(WaitsFor::Task);
+        let awaited = awaited.at(task.number).map(WaitsFor::Task);
         task.waits_for.splice(0..0, awaited);
         if task.waits_for.is_empty() {
             task.waits_for.push(WaitsFor::Unknown);
@@ -542,8 +609,8 @@ const DEEPEST: usize = 64;
 /// A tree that is being drawn.
 struct Tree<'a> {
     graph: &'a CallGraph,
-    children: BTreeMap<u64, Vec<&'a TaskNode>>,
-    drawn: BTreeSet<u64>,
+    children: Index,
+    drawn: Seen<'a>,
     text: String,
 }
 
@@ -561,16 +628,10 @@ enum Branch<'a> {
 
 impl<'a> Tree<'a> {
     fn of(graph: &'a CallGraph) -> Tree<'a> {
-        let mut children: BTreeMap<u64, Vec<&TaskNode>> = BTreeMap::new();
-        for task in &graph.tasks {
-            if let Some(by) = task.awaited_by {
-                children.entry(by).or_default().push(task);
-            }
-        }
         Tree {
             graph,
-            children,
-            drawn: BTreeSet::new(),
+            children: awaited_by_each(&graph.tasks),
+            drawn: Seen::none_of(graph),
             text: String::new(),
         }
     }
@@ -578,12 +639,12 @@ impl<'a> Tree<'a> {
     fn draw(mut self) -> String {
         let cycles = self.graph.cycles();
         // Each task hangs from one that nobody awaits, or from one of a circle.
-        let first_of_cycles: BTreeSet<u64> = cycles
-            .iter()
-            .filter_map(|cycle| cycle.first().copied())
-            .collect();
+        let mut begins_cycle = Seen::none_of(self.graph);
+        for first in cycles.iter().filter_map(|cycle| cycle.first()) {
+            begins_cycle.is_new(*first);
+        }
         let roots = (self.graph.tasks.iter())
-            .filter(|task| task.awaited_by.is_none() || first_of_cycles.contains(&task.number));
+            .filter(|task| task.awaited_by.is_none() || begins_cycle.has(task.number));
         let roots = roots.map(Branch::Task).collect();
         let mut lines = Vec::new();
         push_all(&mut lines, "", roots);
@@ -617,7 +678,7 @@ impl<'a> Tree<'a> {
         if task.state != TaskState::Running {
             let _ = write!(self.text, " for {}", seconds(task.lasts));
         }
-        let is_new = self.drawn.insert(task.number);
+        let is_new = self.drawn.is_new(task.number);
         self.text
             .push_str(if is_new { "\n" } else { ", see above\n" });
         if is_new {
@@ -629,15 +690,11 @@ impl<'a> Tree<'a> {
     /// What is drawn below a task: first the tasks that it awaits.
     fn below(&self, task: &'a TaskNode, prefix: &str) -> Vec<Branch<'a>> {
         let mut below: Vec<Branch<'a>> = Vec::new();
-        let children = self.children.get(&task.number);
+        let children = self.children.at(task.number);
+        let mut children = children.filter_map(|child| self.graph.task(child));
         if prefix.chars().count() / 4 < DEEPEST {
-            below.extend(
-                children
-                    .into_iter()
-                    .flatten()
-                    .map(|child| Branch::Task(child)),
-            );
-        } else if children.is_some() {
+            below.extend(children.map(Branch::Task));
+        } else if children.next().is_some() {
             below.push(Branch::Words("…".to_owned()));
         }
         let others = (task.waits_for.iter()).filter(|w| !matches!(w, WaitsFor::Task(_)));
