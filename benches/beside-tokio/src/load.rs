@@ -89,6 +89,15 @@ impl Write for Connection {
     }
 }
 
+/// Whether connections last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// All candidates' connections are open at once.
+    FromRoundToRound,
+    /// They are too many for that.
+    ForOneRound,
+}
+
 /// For how long a load runs.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
@@ -135,8 +144,8 @@ pub fn warm_up(target: &Target, connections: usize, request: &[u8]) -> io::Resul
     Ok(opened)
 }
 
-/// Has each connection echo `request` again and again; each has one request under way.
-/// Counts requests times `weight` (a burst of lines counts its lines).
+/// Has each connection echo `request` again and again; each has one request under way, and
+/// none when this returns. Counts requests times `weight` (a burst of lines counts its lines).
 pub fn ping_pong(
     connections: &mut [Connection],
     request: &[u8],
@@ -149,21 +158,26 @@ pub fn ping_pong(
     for connection in &mut *connections {
         connection.write_all(request)?;
     }
-    'measured: loop {
+    let mut under_way = connections.len();
+    let mut is_over = false;
+    while under_way > 0 {
         for connection in &mut *connections {
             connection.read_exact(&mut answer)?;
             operations += weight;
             // The clock is not read for each message.
-            if operations % 32 < weight && until.is_reached(began, operations) {
-                break 'measured;
+            is_over |= operations % 32 < weight && until.is_reached(began, operations);
+            match is_over {
+                true => under_way -= 1,
+                false => connection.write_all(request)?,
             }
-            connection.write_all(request)?;
+            if under_way == 0 {
+                break;
+            }
         }
     }
-    let elapsed = began.elapsed();
     Ok(Done {
         operations,
-        elapsed,
+        elapsed: began.elapsed(),
     })
 }
 

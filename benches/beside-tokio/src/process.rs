@@ -3,7 +3,7 @@
 use std::env;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub struct Server {
 pub enum Under<'a> {
     /// Nothing.
     Nothing,
-    /// `strace`, which writes its counts to this file when the server is stopped.
-    Strace(&'a Path),
+    /// A program that starts it, and writes counts when the server is stopped.
+    Command(&'a [&'a str]),
 }
 
 impl Server {
@@ -44,10 +44,11 @@ impl Server {
         }
         let mut command = match under {
             Under::Nothing => Command::new(env::current_exe()?),
-            Under::Strace(counts) => {
-                let mut command = Command::new("strace");
-                command.args(["-f", "-c", "-o"]).arg(counts);
-                command.arg(env::current_exe()?);
+            Under::Command(counting) => {
+                let mut command = Command::new(counting[0]);
+                command.args(&counting[1..]).arg(env::current_exe()?);
+                // It says how the server ended.
+                command.stderr(Stdio::null());
                 command
             }
         };
@@ -99,8 +100,8 @@ impl Server {
             .ok_or_else(|| io::Error::other("/proc tells no VmRSS"))
     }
 
-    /// Ends the server under `strace`, which then writes what it counted.
-    pub fn stop_traced(mut self) -> io::Result<()> {
+    /// Ends the server under a program that counts, and which then writes what it counted.
+    pub fn stop_counted(mut self) -> io::Result<()> {
         let children = format!("/proc/{0}/task/{0}/children", self.process.id());
         for child in fs::read_to_string(children)?.split_whitespace() {
             Command::new("kill").arg(child).status()?;
@@ -133,4 +134,21 @@ pub fn pin_to(processor: usize) {
     }
     #[cfg(not(target_os = "linux"))]
     let _ = processor;
+}
+
+/// Allows this process, and those that it starts, as many descriptors as the system lets
+/// them have: ten thousand connections take more than the usual 1,024.
+pub fn allow_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let allowed = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: allowed.maximum,
+        maximum: allowed.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!(
+            "the limit on descriptors stays at {:?}: {error}",
+            allowed.current
+        );
+    }
 }

@@ -3,7 +3,8 @@
 //!
 //! `cargo run --release` in this folder prints the table (it needs `valgrind`);
 //! `cargo run --release -- --check FILE` holds millstream's rows against those in a file,
-//! and fails where one costs more; `--write FILE` makes that file.
+//! and fails where one costs more; `--write FILE` makes that file. `--results FILE` appends
+//! the figures for the page of benchmarks.
 //!
 //! ```text
 //!   one thread:  peers ask ─► the loop serves them all ─► peers hear ─► …
@@ -120,10 +121,11 @@ fn main() -> io::Result<()> {
     match words[..] {
         ["run", name, rounds] => run_row(name, number(rounds)?),
         [] => print_table(&count_all()?),
+        ["--results", file] => append_results(file, &count_all()?),
         ["--write", file] => write_file(file, &count_all()?),
         ["--check", file] => check_file(file, &count_all()?),
         _ => Err(io::Error::other(
-            "no arguments, or --write FILE, or --check FILE",
+            "no arguments, or --results FILE, or --write FILE, or --check FILE",
         )),
     }
 }
@@ -269,19 +271,42 @@ fn print_table(costs: &[Cost]) -> io::Result<()> {
     println!("| each answer of | instructions | of Tokio's | allocations |");
     println!("| --- | ---: | ---: | ---: |");
     for (cost, (_, _, _, baseline)) in costs.iter().zip(ROWS) {
-        let tokios = costs
-            .iter()
-            .find(|other| other.name == baseline)
-            .map_or(f64::NAN, |other| other.instructions);
         println!(
             "| {} | {:.0} | {:.2} | {:.2} |",
             cost.name,
             cost.instructions,
-            cost.instructions / tokios,
+            cost.instructions / instructions_of(baseline, costs),
             cost.allocations,
         );
     }
     Ok(())
+}
+
+fn instructions_of(name: &str, costs: &[Cost]) -> f64 {
+    let cost = costs.iter().find(|cost| cost.name == name);
+    cost.map_or(f64::NAN, |cost| cost.instructions)
+}
+
+/// Appends lines as `benches/beside-tokio` reads them.
+fn append_results(file: &str, costs: &[Cost]) -> io::Result<()> {
+    print_table(costs)?;
+    let mut lines = String::new();
+    for (cost, (who, _, conversation, baseline)) in costs.iter().zip(ROWS) {
+        let name = match conversation {
+            Conversation::Messages => "a message of 64 B, 50 connections",
+            Conversation::Lines => "a line of 32 B, 50 connections",
+        };
+        let of_tokio = cost.instructions / instructions_of(baseline, costs);
+        for (value, unit) in [
+            (cost.instructions, "instructions"),
+            (of_tokio, "instructions of tokio"),
+            (cost.allocations, "allocations"),
+        ] {
+            lines += &format!("counted\t{name}\t{who}\t{value:.3}\t{unit}\n");
+        }
+    }
+    let mut file = fs::File::options().create(true).append(true).open(file)?;
+    io::Write::write_all(&mut file, lines.as_bytes())
 }
 
 fn write_file(file: &str, costs: &[Cost]) -> io::Result<()> {

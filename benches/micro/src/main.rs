@@ -1,9 +1,8 @@
 //! Prints what each part costs in millstream and in Tokio, and how many times more in Tokio.
 //!
 //! `cargo run --release` in this folder; `-- WORD` for the parts whose names contain it,
-//! `--rounds 9`, `--results FILE` to append lines to a file:
-//! `group<TAB>name<TAB>who<TAB>value<TAB>unit`, where `who` is also `ratio`, `ratio least` and
-//! `ratio greatest`, in `times`.
+//! `--rounds 9`, `--results FILE` to append lines to a file, as `beside_tokio::results` has
+//! them; `who` is also `ratio`, in `times`.
 //!
 //! ```text
 //!   round 1: ours, theirs, theirs'     round 2: theirs, theirs', ours     …
@@ -13,35 +12,29 @@
 //! which it does best.
 
 use std::env;
-use std::fmt::Write;
-use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 
 use beside_tokio::Spread;
+use beside_tokio::results::Notebook;
 use micro::{Part, parts};
 
 fn main() -> io::Result<()> {
     let options = Options::parse()?;
-    let mut results = String::new();
+    let mut notebook = Notebook::open(options.results.as_deref())?;
     println!("each: the median of its costs; Tokio's to millstream's: median (least-greatest)");
     for part in parts() {
         if part.name.contains(&options.word) || part.group.contains(&options.word) {
-            measure(&part, options.rounds, &mut results)?;
+            measure(&part, options.rounds, &mut notebook)?;
         }
     }
-    match options.results {
-        Some(file) => {
-            let mut file = File::options().create(true).append(true).open(file)?;
-            io::Write::write_all(&mut file, results.as_bytes())
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 struct Options {
     word: String,
     rounds: usize,
-    results: Option<String>,
+    results: Option<PathBuf>,
 }
 
 impl Options {
@@ -59,7 +52,7 @@ impl Options {
             };
             match argument.as_str() {
                 "--rounds" => options.rounds = value()?.parse().map_err(io::Error::other)?,
-                "--results" => options.results = Some(value()?),
+                "--results" => options.results = Some(value()?.into()),
                 word if !word.starts_with('-') => options.word = argument,
                 _ => {
                     let known = "expected a word, --rounds and a number, --results and a file";
@@ -72,7 +65,7 @@ impl Options {
 }
 
 /// Measures the ways of one part in turn, round by round. Who begins changes.
-fn measure(part: &Part, rounds: usize, results: &mut String) -> io::Result<()> {
+fn measure(part: &Part, rounds: usize, notebook: &mut Notebook) -> io::Result<()> {
     let count = part.ways.len();
     let mut costs = vec![Vec::new(); count];
     for round in 0..rounds.max(1) {
@@ -81,16 +74,15 @@ fn measure(part: &Part, rounds: usize, results: &mut String) -> io::Result<()> {
             costs[way].push(part.ways[way].cost(part.times)?);
         }
     }
-    let ratios = costs[1..].iter().map(|theirs| {
-        let ratios = theirs.iter().zip(&costs[0]).map(|(their, our)| their / our);
-        Spread::of(ratios.collect())
-    });
+    let ratios = costs[1..]
+        .iter()
+        .map(|theirs| Spread::of_ratios(theirs, &costs[0]));
     let best = ratios.min_by(|a, b| a.median.total_cmp(&b.median));
     println!("\n{}: {}", part.group, part.name);
     for (way, costs) in part.ways.iter().zip(costs) {
-        let cost = Spread::of(costs).median;
-        println!("    {:32}{cost:>12.1} {}", way.who, part.unit);
-        line(results, part, way.who, cost, part.unit);
+        let cost = Spread::of(costs);
+        println!("    {:32}{:>12.1} {}", way.who, cost.median, part.unit);
+        notebook.note([part.group, part.name, way.who], part.unit, cost)?;
     }
     if let Some(best) = best {
         let Spread {
@@ -102,14 +94,7 @@ fn measure(part: &Part, rounds: usize, results: &mut String) -> io::Result<()> {
             "    {:32}{median:>12.2} ({least:.2}-{greatest:.2})",
             "Tokio at its best"
         );
-        line(results, part, "ratio", median, "times");
-        line(results, part, "ratio least", least, "times");
-        line(results, part, "ratio greatest", greatest, "times");
+        notebook.note([part.group, part.name, "ratio"], "times", best)?;
     }
     Ok(())
-}
-
-fn line(results: &mut String, part: &Part, who: &str, value: f64, unit: &str) {
-    let (group, name) = (part.group, part.name);
-    let _ = writeln!(results, "{group}\t{name}\t{who}\t{value:.3}\t{unit}");
 }

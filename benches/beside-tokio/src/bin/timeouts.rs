@@ -1,15 +1,14 @@
 //! What a time limit costs, beside Tokio's.
 //!
-//! `cargo run --release --bin timeouts` in this folder; `--rounds 9`.
+//! `cargo run --release --bin timeouts` in this folder; `--rounds 9`, `--results FILE`.
 //!
-//! A hundred thousand limits are pending all the time; in each round each of them is dropped
-//! and another set in its place, as a server does with a limit for each request. Then
-//! limits around what is ready at once, which set no timer, and around what is ready one
-//! turn later, one after the other. How long millstream's heap of timers became is printed
-//! at the end: Tokio has a wheel, from which a timer leaves at once.
+//! A thousand limits are pending all the time, then a hundred thousand, then a million; in
+//! each round each of them is dropped and another set in its place, as a server does with a
+//! limit for each request. Then limits around what is ready at once, which set no timer, and around what is ready one
+//! turn later, one after the other. How long millstream's heap of timers became is printed,
+//! too: Tokio has a wheel, from which a timer leaves at once.
 
 use std::cell::RefCell;
-use std::env;
 use std::future::{Pending, pending, poll_fn};
 use std::io;
 use std::pin::Pin;
@@ -17,11 +16,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use beside_tokio::{Cost, compare, print_heading};
+use beside_tokio::{Comparison, Cost, Options};
 use millstream::EventLoop;
 
-/// Limits that are pending at once.
-const PENDING: usize = 100_000;
+/// Limits that are set in a round, at the least.
+const SET_IN_A_ROUND: usize = 200_000;
 
 /// Limits that are awaited one after the other in a round.
 const AWAITED: usize = 200_000;
@@ -30,51 +29,44 @@ const AWAITED: usize = 200_000;
 const LIMIT: Duration = Duration::from_secs(3600);
 
 fn main() -> io::Result<()> {
-    let rounds = rounds()?;
-    let (ours, theirs) = (Ours::new()?, Theirs::new()?);
-    print_heading("ns");
-    compare(
-        "dropped and set, of 100 000 pending",
-        "ns",
-        rounds,
-        || ours.set_anew(),
-        || theirs.set_anew(),
-    )?;
-    compare(
-        "around what is ready at once",
-        "ns",
-        rounds,
-        || ours.ready_at_once(),
-        || theirs.ready_at_once(),
-    )?;
-    compare(
-        "around what is ready in the next turn",
-        "ns",
-        rounds,
-        || ours.ready_next_turn(),
-        || theirs.ready_next_turn(),
-    )?;
-    let timers = ours.event_loop.census().timers;
-    println!("timers in millstream's heap, of {PENDING} that wait: {timers}");
-    Ok(())
-}
-
-fn rounds() -> io::Result<usize> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match &arguments[..] {
-        [] => Ok(7),
-        [name, rounds] if name == "--rounds" => rounds.parse().map_err(io::Error::other),
-        _ => Err(io::Error::other(
-            "expected nothing, or --rounds and a number",
-        )),
+    let options = Options::from_arguments()?;
+    let mut comparison = Comparison {
+        group: "time limits",
+        unit: "ns",
+        rounds: options.rounds,
+        notebook: options.notebook()?,
+    };
+    comparison.print_heading();
+    for (pending, what) in [
+        (1_000, "dropped and set, of 1000 pending"),
+        (100_000, "dropped and set, of 100000 pending"),
+        (1_000_000, "dropped and set, of 1000000 pending"),
+    ] {
+        if !options.wants("time limits", what) {
+            continue;
+        }
+        let (ours, theirs) = (Ours::new(pending)?, Theirs::new(pending)?);
+        comparison.compare(what, || ours.set_anew(), || theirs.set_anew())?;
+        let timers = ours.event_loop.census().timers;
+        println!("    timers in millstream's heap, of {pending} that wait: {timers}");
     }
+    let (ours, theirs) = (Ours::new(0)?, Theirs::new(0)?);
+    let what = "around what is ready at once";
+    if options.wants("time limits", what) {
+        comparison.compare(what, || ours.ready_at_once(), || theirs.ready_at_once())?;
+    }
+    let what = "around what is ready in the next turn";
+    if options.wants("time limits", what) {
+        comparison.compare(what, || ours.ready_next_turn(), || theirs.ready_next_turn())?;
+    }
+    Ok(())
 }
 
 /// Limits that are kept pending.
 type Limits<F> = Rc<RefCell<Vec<Pin<Box<F>>>>>;
 
-fn limits<F>(make: impl Fn() -> F) -> Limits<F> {
-    let limits = (0..PENDING).map(|_| Box::pin(make())).collect();
+fn limits<F>(pending: usize, make: impl Fn() -> F) -> Limits<F> {
+    let limits = (0..pending).map(|_| Box::pin(make())).collect();
     Rc::new(RefCell::new(limits))
 }
 
@@ -88,6 +80,11 @@ async fn set_anew<F: Future>(limits: Limits<F>, make: impl Fn() -> F) {
         Poll::Ready(())
     })
     .await;
+}
+
+/// How often so many limits are set anew in a round, so that it takes a while.
+fn times(pending: usize) -> usize {
+    (SET_IN_A_ROUND / pending.max(1)).max(1)
 }
 
 /// Nanoseconds for each of `count`.
@@ -110,24 +107,27 @@ struct Ours<F> {
 }
 
 impl Ours<()> {
-    fn new() -> io::Result<Ours<impl Future + 'static>> {
-        fn of<F: Future + 'static>(make: fn() -> F) -> io::Result<Ours<F>> {
+    fn new(pending: usize) -> io::Result<Ours<impl Future + 'static>> {
+        fn of<F: Future + 'static>(pending: usize, make: fn() -> F) -> io::Result<Ours<F>> {
             Ok(Ours {
                 event_loop: EventLoop::new()?,
-                limits: limits(make),
+                limits: limits(pending, make),
                 make,
             })
         }
-        of(our_limit)
+        of(pending, our_limit)
     }
 }
 
 impl<F: Future + 'static> Ours<F> {
     fn set_anew(&self) -> io::Result<Cost> {
+        let times = times(self.limits.borrow().len());
         let began = Instant::now();
-        self.event_loop
-            .run_until_complete(set_anew(self.limits.clone(), self.make))?;
-        Ok(each(PENDING, began))
+        for _ in 0..times {
+            self.event_loop
+                .run_until_complete(set_anew(self.limits.clone(), self.make))?;
+        }
+        Ok(each(times * self.limits.borrow().len(), began))
     }
 
     fn ready_at_once(&self) -> io::Result<Cost> {
@@ -159,22 +159,25 @@ struct Theirs {
 }
 
 impl Theirs {
-    fn new() -> io::Result<Theirs> {
+    fn new(pending: usize) -> io::Result<Theirs> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let entered = runtime.enter();
-        let limits = limits(their_limit);
+        let limits = limits(pending, their_limit);
         drop(entered);
         Ok(Theirs { runtime, limits })
     }
 
     fn set_anew(&self) -> io::Result<Cost> {
+        let times = times(self.limits.borrow().len());
         let began = Instant::now();
-        // With a budget, all but the first few would not set their timers.
-        let anew = tokio::task::unconstrained(set_anew(self.limits.clone(), their_limit));
-        self.runtime.block_on(anew);
-        Ok(each(PENDING, began))
+        for _ in 0..times {
+            // With a budget, all but the first few would not set their timers.
+            let anew = tokio::task::unconstrained(set_anew(self.limits.clone(), their_limit));
+            self.runtime.block_on(anew);
+        }
+        Ok(each(times * self.limits.borrow().len(), began))
     }
 
     fn ready_at_once(&self) -> io::Result<Cost> {

@@ -1,7 +1,7 @@
 //! TLS beside tokio-rustls: handshakes, bulk, and what an idle connection holds.
 //!
 //! `cargo run --release --features tls --bin tls` in this folder; `-- --rounds 9`,
-//! `--seconds 0.5`, `--connections 1000`.
+//! `--seconds 0.5`, `--results FILE`.
 //!
 //! ```text
 //!   this process: rustls on blocking sockets ──► server process: millstream, or Tokio
@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use beside_tokio::process::pin_to;
-use beside_tokio::{compare, print_heading};
+use beside_tokio::{Comparison, Options};
 use millstream::rustls::client::Resumption;
 use millstream::rustls::pki_types::pem::PemObject;
 use millstream::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,6 +30,9 @@ use millstream::rustls::{self, ClientConfig, ClientConnection, ServerConfig};
 
 /// What is sent or received at a time.
 const PIECE: usize = 64 * 1024;
+
+/// Connections that are idle at once.
+const CONNECTIONS: usize = 1000;
 
 /// Bytes in a MiB.
 const MIB: usize = 1 << 20;
@@ -47,53 +50,44 @@ fn main() -> io::Result<()> {
         }
     }
     pin_to(1);
-    let options = Options::parse(&arguments)?;
-    print_heading("µs");
-    handshakes(&options)?;
-    bulk(&options, "received by the server, per MiB", Direction::Up)?;
-    bulk(&options, "sent by the server, per MiB", Direction::Down)?;
+    let options = Options::from_arguments()?;
+    let mut comparison = Comparison {
+        group: "tls",
+        unit: "µs",
+        rounds: options.rounds,
+        notebook: options.notebook()?,
+    };
+    let duration = Duration::from_secs_f64(options.seconds);
+    comparison.print_heading();
+    handshakes(&mut comparison, duration)?;
+    let (up, down) = (Direction::Up, Direction::Down);
+    bulk(
+        &mut comparison,
+        "received by the server, per MiB",
+        duration,
+        up,
+    )?;
+    bulk(
+        &mut comparison,
+        "sent by the server, per MiB",
+        duration,
+        down,
+    )?;
     println!();
-    print_heading("KiB");
-    idle(&options)
-}
-
-struct Options {
-    rounds: usize,
-    duration: Duration,
-    connections: usize,
-}
-
-impl Options {
-    fn parse(arguments: &[String]) -> io::Result<Options> {
-        let mut options = Options {
-            rounds: 7,
-            duration: Duration::from_secs(1),
-            connections: 1000,
-        };
-        for pair in arguments.chunks(2) {
-            let [name, number] = pair else {
-                return Err(io::Error::other("a number is missing"));
-            };
-            let number: f64 = number.parse().map_err(io::Error::other)?;
-            match name.as_str() {
-                "--rounds" => options.rounds = number as usize,
-                "--seconds" => options.duration = Duration::from_secs_f64(number),
-                "--connections" => options.connections = number as usize,
-                _ => return Err(io::Error::other(format!("{name} is no option"))),
-            }
-        }
-        Ok(options)
-    }
+    comparison.unit = "KiB";
+    comparison.rounds = options.rounds.min(3);
+    comparison.print_heading();
+    idle(&mut comparison)
 }
 
 // ── what is measured ────────────────────────────────────────────────────────────
 
-fn handshakes(options: &Options) -> io::Result<()> {
+fn handshakes(comparison: &mut Comparison, duration: Duration) -> io::Result<()> {
     let (ours, theirs) = (Server::start("millstream")?, Server::start("tokio")?);
     let cost = |server: &Server| {
         let (began, before) = (Instant::now(), server.processor_time()?);
         let mut count = 0.0;
-        while began.elapsed() < options.duration {
+        while began.elapsed() < duration {
             let mut client = Client::connect(server)?;
             client.asks("up 0")?;
             client.closes()?;
@@ -102,14 +96,11 @@ fn handshakes(options: &Options) -> io::Result<()> {
         let spent = server.processor_time()? - before;
         io::Result::Ok(spent.as_secs_f64() * 1e6 / count)
     };
-    compare(
+    comparison.compare(
         "a whole handshake, a byte, a close",
-        "µs",
-        options.rounds,
         || cost(&ours),
         || cost(&theirs),
-    )?;
-    Ok(())
+    )
 }
 
 #[derive(Clone, Copy)]
@@ -118,13 +109,18 @@ enum Direction {
     Down,
 }
 
-fn bulk(options: &Options, what: &str, direction: Direction) -> io::Result<()> {
+fn bulk(
+    comparison: &mut Comparison,
+    what: &str,
+    duration: Duration,
+    direction: Direction,
+) -> io::Result<()> {
     let (ours, theirs) = (Server::start("millstream")?, Server::start("tokio")?);
     let (mut our_client, mut their_client) = (Client::connect(&ours)?, Client::connect(&theirs)?);
     let cost = |server: &Server, client: &mut Client| {
         let (began, before) = (Instant::now(), server.processor_time()?);
         let mut count = 0.0;
-        while began.elapsed() < options.duration {
+        while began.elapsed() < duration {
             match direction {
                 Direction::Up => client.asks(&format!("up {}", 16 * MIB))?,
                 Direction::Down => client.fetches(16 * MIB)?,
@@ -134,37 +130,31 @@ fn bulk(options: &Options, what: &str, direction: Direction) -> io::Result<()> {
         let spent = server.processor_time()? - before;
         io::Result::Ok(spent.as_secs_f64() * 1e6 / count)
     };
-    compare(
+    comparison.compare(
         what,
-        "µs",
-        options.rounds,
         || cost(&ours, &mut our_client),
         || cost(&theirs, &mut their_client),
-    )?;
-    Ok(())
+    )
 }
 
-fn idle(options: &Options) -> io::Result<()> {
+fn idle(comparison: &mut Comparison) -> io::Result<()> {
     let cost = |candidate: &str| {
         let server = Server::start(candidate)?;
         // What the first connection of all allocates is nobody's.
         let _first = Client::connect(&server)?.settled()?;
         let before = server.resident()?;
         let mut idle = Vec::new();
-        for _ in 0..options.connections {
+        for _ in 0..CONNECTIONS {
             idle.push(Client::connect(&server)?.settled()?);
         }
         let grown = server.resident()?.saturating_sub(before);
-        io::Result::Ok(grown as f64 / 1024.0 / options.connections as f64)
+        io::Result::Ok(grown as f64 / 1024.0 / CONNECTIONS as f64)
     };
-    compare(
+    comparison.compare(
         "an idle connection",
-        "KiB",
-        options.rounds.min(3),
         || cost("millstream"),
         || cost("tokio"),
-    )?;
-    Ok(())
+    )
 }
 
 // ── the load ────────────────────────────────────────────────────────────────────

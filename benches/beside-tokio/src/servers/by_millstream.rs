@@ -2,9 +2,10 @@
 
 use std::io;
 use std::rc::Rc;
+use std::time::Duration;
 
 use millstream::{
-    Protocol, StreamReader, StreamWriter, Transport, WritePolicy, get_running_loop, run,
+    Protocol, Runner, StreamReader, StreamWriter, Transport, WritePolicy, get_running_loop, run,
     start_server, start_unix_server,
 };
 
@@ -21,7 +22,12 @@ pub(super) enum Reads {
     Lent,
 }
 
-pub(super) fn streams(workload: Workload, place: Place, reads: Reads) -> io::Result<()> {
+pub(super) fn streams(
+    workload: Workload,
+    place: Place,
+    reads: Reads,
+    spin: Duration,
+) -> io::Result<()> {
     let handler = async move |reader, writer| match (workload, reads) {
         (Workload::Echo, Reads::Owned) => echo(reader, writer).await,
         (Workload::Echo, Reads::Lent) => echo_lent(reader, writer).await,
@@ -30,7 +36,7 @@ pub(super) fn streams(workload: Workload, place: Place, reads: Reads) -> io::Res
         (Workload::Sink, _) => sink(reader, writer).await,
         (Workload::Source, _) => source(reader, writer).await,
     };
-    run(async move {
+    Runner::new()?.spin(spin).run(async move {
         let server = match place {
             Place::Tcp => {
                 let server = start_server(handler, "127.0.0.1", 0)

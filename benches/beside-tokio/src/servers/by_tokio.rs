@@ -1,16 +1,16 @@
-//! Tokio on one thread, as a skilled user writes it: tasks that stay on their thread,
-//! `TCP_NODELAY`, buffers that are made once for each connection.
+//! Tokio on one thread, as a skilled user writes it: `spawn` on the current-thread runtime,
+//! without a time driver, `TCP_NODELAY`, buffers that are made once for each connection, and
+//! streams that aren't split where one task reads and writes.
 
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
 
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
 };
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
 use super::{CHUNK, Place, READ_BUFFER, Workload, announce, announce_path};
 
@@ -19,22 +19,24 @@ use super::{CHUNK, Place, READ_BUFFER, Workload, announce, announce_path};
 pub(super) enum Manner {
     /// A buffer for each connection; `write_all`.
     Plain,
-    /// The same, and a `BufWriter` that is flushed when there is nothing more to read.
+    /// The same, on a `LocalRuntime`.
+    Local,
+    /// A `BufWriter` that is flushed when there is no line more to read.
     Buffered,
     /// One buffer for all: `readable`, then `try_read`.
     Shared,
 }
 
 pub(super) fn serve(workload: Workload, place: Place, manner: Manner) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_io().build()?;
-    LocalSet::new().block_on(&runtime, accept(workload, place, manner))
-}
-
-pub(super) fn serve_local(workload: Workload, place: Place) -> io::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_io()
-        .build_local(LocalOptions::default())?;
-    runtime.block_on(accept(workload, place, Manner::Plain))
+    let mut builder = Builder::new_current_thread();
+    builder.enable_io();
+    let accepting = accept(workload, place, manner);
+    match manner {
+        Manner::Local => builder
+            .build_local(LocalOptions::default())?
+            .block_on(accepting),
+        _ => builder.build()?.block_on(accepting),
+    }
 }
 
 async fn accept(workload: Workload, place: Place, manner: Manner) -> io::Result<()> {
@@ -44,15 +46,12 @@ async fn accept(workload: Workload, place: Place, manner: Manner) -> io::Result<
             socket.bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
             let listener: TcpListener = socket.listen(4096)?;
             announce(listener.local_addr()?);
-            let shared = Rc::new(RefCell::new(vec![0; READ_BUFFER]));
             loop {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                if workload == Workload::Echo && manner == Manner::Shared {
-                    spawn_local(echo_shared(stream, shared.clone()));
-                } else {
-                    let (reader, writer) = stream.into_split();
-                    spawn_local(converse(workload, manner, reader, writer));
+                match manner {
+                    Manner::Shared => spawn(manner, echo_shared(stream)),
+                    _ => spawn(manner, converse(workload, manner, stream)),
                 }
             }
         }
@@ -61,58 +60,67 @@ async fn accept(workload: Workload, place: Place, manner: Manner) -> io::Result<
             announce_path(&path);
             loop {
                 let (stream, _) = listener.accept().await?;
-                let (reader, writer) = stream.into_split();
-                spawn_local(converse(workload, manner, reader, writer));
+                spawn(manner, converse(workload, manner, stream));
             }
         }
     }
 }
 
-async fn converse<R, W>(workload: Workload, manner: Manner, reader: R, writer: W) -> io::Result<()>
-where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
-{
-    match (workload, manner) {
-        (Workload::Echo, _) => echo(reader, writer).await,
-        (Workload::Lines, Manner::Buffered) => lines_buffered(reader, writer).await,
-        (Workload::Lines, _) => lines(reader, writer).await,
-        (Workload::Sink, _) => sink(reader, writer).await,
-        (Workload::Source, _) => source(writer).await,
+fn spawn(manner: Manner, task: impl Future<Output = io::Result<()>> + Send + 'static) {
+    match manner {
+        Manner::Local => drop(spawn_local(task)),
+        _ => drop(tokio::spawn(task)),
     }
 }
 
-async fn echo(
-    mut reader: impl AsyncRead + Unpin,
-    mut writer: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
+async fn converse<S>(workload: Workload, manner: Manner, stream: S) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin,
+{
+    match (workload, manner) {
+        (Workload::Echo, _) => echo(stream).await,
+        (Workload::Lines, Manner::Buffered) => lines_buffered(stream).await,
+        (Workload::Lines, _) => lines(stream).await,
+        (Workload::Sink, _) => sink(stream).await,
+        (Workload::Source, _) => source(stream).await,
+    }
+}
+
+async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = vec![0; READ_BUFFER];
     loop {
-        let count = reader.read(&mut buffer).await?;
+        let count = stream.read(&mut buffer).await?;
         if count == 0 {
             return Ok(());
         }
-        writer.write_all(&buffer[..count]).await?;
+        stream.write_all(&buffer[..count]).await?;
     }
 }
 
-async fn echo_shared(stream: TcpStream, buffer: Rc<RefCell<Vec<u8>>>) -> io::Result<()> {
+thread_local! {
+    /// The one buffer of [`Manner::Shared`].
+    static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+}
+
+async fn echo_shared(stream: TcpStream) -> io::Result<()> {
     loop {
         stream.readable().await?;
-        let unsent = {
-            let mut buffer = buffer.borrow_mut();
-            let count = match stream.try_read(&mut buffer) {
-                Ok(0) => return Ok(()),
-                Ok(count) => count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(error),
-            };
+        let unsent: io::Result<_> = SHARED.with_borrow_mut(|buffer| {
+            let count = stream.try_read(buffer)?;
+            if count == 0 {
+                return Ok(None);
+            }
             let sent = match stream.try_write(&buffer[..count]) {
-                Ok(sent) => sent,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-                Err(error) => return Err(error),
+                sent => sent?,
             };
-            buffer[sent..count].to_vec()
+            Ok(Some(buffer[sent..count].to_vec()))
+        });
+        let unsent = match unsent {
+            Ok(Some(unsent)) => unsent,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            Err(error) => return Err(error),
         };
         let mut rest = &unsent[..];
         while !rest.is_empty() {
@@ -126,60 +134,52 @@ async fn echo_shared(stream: TcpStream, buffer: Rc<RefCell<Vec<u8>>>) -> io::Res
     }
 }
 
-async fn lines(
-    reader: impl AsyncRead + Unpin,
-    mut writer: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    let mut reader = BufReader::new(reader);
+async fn lines(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line).await? == 0 {
+        if stream.read_until(b'\n', &mut line).await? == 0 {
             return Ok(());
         }
-        writer.write_all(&line).await?;
+        // It writes to what it reads from, without a buffer.
+        stream.write_all(&line).await?;
     }
 }
 
-async fn lines_buffered(
-    reader: impl AsyncRead + Unpin,
-    writer: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
-    let mut reader = BufReader::new(reader);
-    let mut writer = BufWriter::new(writer);
+async fn lines_buffered(stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
+    let mut stream = BufReader::new(BufWriter::new(stream));
     let mut line = Vec::new();
     loop {
         line.clear();
-        if reader.read_until(b'\n', &mut line).await? == 0 {
-            return writer.flush().await;
+        if stream.read_until(b'\n', &mut line).await? == 0 {
+            return stream.flush().await;
         }
-        writer.write_all(&line).await?;
+        stream.write_all(&line).await?;
         // What is left may be half a line: then the client waits for nothing but its end.
-        if !reader.buffer().contains(&b'\n') {
-            writer.flush().await?;
+        let rest = stream.buffer();
+        if rest.is_empty() || !rest.contains(&b'\n') {
+            stream.flush().await?;
         }
     }
 }
 
-async fn sink(
-    mut reader: impl AsyncRead + Unpin,
-    mut writer: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
+async fn sink(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = vec![0; 4 * CHUNK];
     let mut total = 0;
     loop {
-        let count = reader.read(&mut buffer).await?;
+        let count = stream.read(&mut buffer).await?;
         if count == 0 {
             break;
         }
         total += count;
     }
-    writer.write_all(total.to_string().as_bytes()).await?;
-    writer.shutdown().await
+    stream.write_all(total.to_string().as_bytes()).await?;
+    stream.shutdown().await
 }
 
-async fn source(mut writer: impl AsyncWrite + Unpin) -> io::Result<()> {
+async fn source(mut stream: impl AsyncWrite + Unpin) -> io::Result<()> {
     let chunk = vec![0; CHUNK];
-    while writer.write_all(&chunk).await.is_ok() {}
+    while stream.write_all(&chunk).await.is_ok() {}
     Ok(())
 }

@@ -16,6 +16,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::str::FromStr;
+use std::time::Duration;
+
+use by_millstream::Reads;
+use by_tokio::Manner;
 
 /// Bytes that a candidate reads at the most at once, where the buffer is its user's.
 ///
@@ -25,6 +29,10 @@ pub const READ_BUFFER: usize = 16 * 1024;
 /// Bytes that a source offers at once.
 pub const CHUNK: usize = 64 * 1024;
 
+/// For how long the candidate that spins does so before it sleeps: longer than a client
+/// takes to answer.
+const SPIN: Duration = Duration::from_millis(1);
+
 /// Who serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Candidate {
@@ -32,6 +40,8 @@ pub enum Candidate {
     Streams,
     /// millstream with the reads that lend.
     StreamsLending,
+    /// millstream with streams, on a loop that asks the poller for a while before it sleeps.
+    StreamsSpinning,
     /// millstream with a `Protocol`.
     Protocol,
     /// millstream with a `Protocol` whose writes leave at once.
@@ -56,9 +66,10 @@ pub enum Candidate {
     Uvloop,
 }
 
-const NAMES: [(Candidate, &str); 13] = [
+const NAMES: [(Candidate, &str); 14] = [
     (Candidate::Streams, "millstream"),
     (Candidate::StreamsLending, "millstream-lending"),
+    (Candidate::StreamsSpinning, "millstream-spinning"),
     (Candidate::Protocol, "millstream-protocol"),
     (Candidate::Immediate, "millstream-immediate"),
     (Candidate::Tokio, "tokio"),
@@ -164,16 +175,17 @@ pub enum Place {
 /// Serves until the process is killed.
 pub fn serve(candidate: Candidate, workload: Workload, place: Place) -> io::Result<()> {
     match candidate {
-        Candidate::Streams => by_millstream::streams(workload, place, by_millstream::Reads::Owned),
+        Candidate::Streams => by_millstream::streams(workload, place, Reads::Owned, Duration::ZERO),
+        Candidate::StreamsSpinning => by_millstream::streams(workload, place, Reads::Owned, SPIN),
         Candidate::StreamsLending => {
-            by_millstream::streams(workload, place, by_millstream::Reads::Lent)
+            by_millstream::streams(workload, place, Reads::Lent, Duration::ZERO)
         }
         Candidate::Protocol => by_millstream::protocols(place, false),
         Candidate::Immediate => by_millstream::protocols(place, true),
-        Candidate::Tokio => by_tokio::serve(workload, place, by_tokio::Manner::Plain),
-        Candidate::TokioBuffered => by_tokio::serve(workload, place, by_tokio::Manner::Buffered),
-        Candidate::TokioShared => by_tokio::serve(workload, place, by_tokio::Manner::Shared),
-        Candidate::TokioLocal => by_tokio::serve_local(workload, place),
+        Candidate::Tokio => by_tokio::serve(workload, place, Manner::Plain),
+        Candidate::TokioBuffered => by_tokio::serve(workload, place, Manner::Buffered),
+        Candidate::TokioShared => by_tokio::serve(workload, place, Manner::Shared),
+        Candidate::TokioLocal => by_tokio::serve(workload, place, Manner::Local),
         Candidate::Mio => bare_mio::serve(place),
         Candidate::Smol => by_smol::serve(workload, place),
         #[cfg(target_os = "linux")]
