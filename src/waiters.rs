@@ -69,6 +69,19 @@ impl WaiterCell {
             waker.wake();
         }
     }
+
+    /// Wakes the sleeper, if there is one, and remembers it: one that comes back clones
+    /// nothing. Whoever knows that it does not come back, clears the cell.
+    #[inline]
+    pub(crate) fn wake_and_remember(&self) {
+        let Some(waker) = self.0.take() else {
+            return;
+        };
+        waker.wake_by_ref();
+        // Somebody else's waker may have polled at once, and another be registered.
+        let newer = self.0.take();
+        self.0.set(newer.or(Some(waker)));
+    }
 }
 
 /// Any number of sleepers that don't mind being woken once too often: they look for

@@ -52,12 +52,23 @@ pub(crate) struct Readiness {
 }
 
 impl Readiness {
-    /// Takes in an event. Errors and hang-ups wake both directions.
-    pub(crate) fn take_in(&mut self, event: &mio::event::Event) {
+    /// What an event says. Errors and hang-ups wake both directions.
+    #[inline]
+    pub(crate) fn of(event: &mio::event::Event) -> Readiness {
         let broken = event.is_error() || (event.is_read_closed() && event.is_write_closed());
-        self.readable |= event.is_readable() || event.is_read_closed() || broken;
-        self.read_closed |= event.is_read_closed() || broken;
-        self.writable |= event.is_writable() || event.is_write_closed() || broken;
+        Readiness {
+            readable: event.is_readable() || event.is_read_closed() || broken,
+            read_closed: event.is_read_closed() || broken,
+            writable: event.is_writable() || event.is_write_closed() || broken,
+        }
+    }
+
+    /// Takes in what an event says.
+    #[inline]
+    pub(crate) fn add(&mut self, news: Readiness) {
+        self.readable |= news.readable;
+        self.read_closed |= news.read_closed;
+        self.writable |= news.writable;
     }
 
     /// Takes in that a read brought `got` bytes of the `offered`; `None` is `WouldBlock`.

@@ -151,25 +151,15 @@ impl Sources {
         let Some(slot) = self.get_mut(id) else {
             return;
         };
-        let before = slot.readiness;
-        slot.readiness = Readiness {
-            readable: false,
-            writable: false,
-            ..before
-        };
-        slot.readiness.take_in(event);
-        let Readiness {
-            readable, writable, ..
-        } = slot.readiness;
-        slot.readiness.readable |= before.readable;
-        slot.readiness.writable |= before.writable;
+        let news = Readiness::of(event);
+        slot.readiness.add(news);
         if !slot.armed {
             return; // R7: before `connection_made`, events only set bits
         }
-        if readable {
+        if news.readable {
             slot.queue(id, Direction::Read, queue);
         }
-        if writable {
+        if news.writable {
             slot.queue(id, Direction::Write, queue);
         }
     }

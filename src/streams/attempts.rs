@@ -31,6 +31,18 @@ impl StreamReader {
         Ok(self.is_at_the_end()?.then(Vec::new))
     }
 
+    /// `None` also after a pull that found nothing.
+    pub(super) fn try_read_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
+        if buffer.is_empty() {
+            return Ok(Some(0));
+        }
+        self.bring_home();
+        match self.take_into(buffer) {
+            None => Ok(self.is_at_the_end()?.then_some(0)),
+            taken => Ok(taken),
+        }
+    }
+
     pub(super) fn try_read_all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ReadError> {
         self.bring_home();
         let unread = self.state().unread();
@@ -119,6 +131,7 @@ impl StreamReader {
         }
     }
 
+    #[inline]
     pub(super) fn try_fill(&mut self, n: usize) -> Result<Option<()>, ReadError> {
         if !self.lent.is_empty() && self.lent.len() >= n {
             return Ok(Some(()));

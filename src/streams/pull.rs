@@ -194,9 +194,13 @@ impl Drop for Pull {
     fn drop(&mut self) {
         self.state.end_wait();
         if let Some(transport) = &self.transport {
-            // Dropped while it waited. Nothing to read into: this only takes back that
-            // bytes were left to a puller.
-            let _ = transport.try_read(&mut []);
+            offer_again(&**transport);
         }
     }
+}
+
+/// Nobody pulls the bytes that were left to a puller: the protocol is asked again.
+pub(super) fn offer_again(transport: &dyn Transport) {
+    // Nothing to read into: this only takes back that they were left.
+    let _ = transport.try_read(&mut []);
 }

@@ -18,6 +18,7 @@ use std::task::{Context, Poll, ready};
 use crate::error::ReadError;
 use crate::executor::has_budget;
 
+use super::pull::offer_again;
 use super::reader::StreamReader;
 use super::state::WaitFor;
 
@@ -29,14 +30,15 @@ pub(super) struct Read<'a, A> {
     reader: &'a mut StreamReader,
     name: &'static str,
     attempt: A,
+    waits_for: WaitFor,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     New,
-    Tries,
     Waits,
+    /// It has tried for the last time, or tries now.
     Done,
 }
 
@@ -46,8 +48,28 @@ impl<'a, A> Read<'a, A> {
             reader,
             name,
             attempt,
+            waits_for: WaitFor::Feed,
             stage: Stage::New,
         }
+    }
+
+    /// A read whose attempt pulls: what comes while it waits, is left to it.
+    pub(super) fn pulling(reader: &'a mut StreamReader, name: &'static str, attempt: A) -> Self {
+        let mut read = Read::new(reader, name, attempt);
+        read.waits_for = WaitFor::Pull;
+        read
+    }
+
+    /// Begins, if the step has budget left.
+    #[inline]
+    fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
+        if !has_budget() {
+            // D4: one turn for the others, and then with a fresh budget.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.stage = Stage::Done;
+        Poll::Ready(self.reader.check_error_first())
     }
 
     fn begin_wait(&mut self) -> Result<(), ReadError> {
@@ -57,7 +79,21 @@ impl<'a, A> Read<'a, A> {
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
         let transport = paused.then(|| self.reader.transport()).flatten();
-        state.begin_wait(self.name, transport.as_deref(), WaitFor::Feed)
+        state.begin_wait(self.name, transport.as_deref(), self.waits_for)?;
+        self.stage = Stage::Waits;
+        Ok(())
+    }
+
+    /// Waits until something was fed, with what the reader has of patience.
+    #[inline]
+    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
+        if self.reader.state().poll_wait(cx).is_pending() {
+            ready!(self.reader.poll_patience(cx));
+            return Poll::Ready(Err(ReadError::TimedOut));
+        }
+        self.reader.state().end_wait();
+        self.stage = Stage::Done;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -69,43 +105,37 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let read = self.get_mut();
+        match read.stage {
+            Stage::New => ready!(read.begin(cx))?,
+            Stage::Waits => ready!(read.poll_wait(cx))?,
+            Stage::Done => panic!("a read was polled again after it had given its result"),
+        }
         loop {
-            match read.stage {
-                Stage::New => {
-                    if !has_budget() {
-                        // D4: one turn for the others, and then with a fresh budget.
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                    read.stage = Stage::Tries;
-                    read.reader.check_error_first()?;
-                }
-                Stage::Tries => {
-                    if let Some(result) = (read.attempt)(read.reader)? {
-                        read.stage = Stage::Done;
-                        return Poll::Ready(Ok(result));
-                    }
-                    read.begin_wait()?;
-                    read.stage = Stage::Waits;
-                }
-                Stage::Waits => {
-                    if read.reader.state().poll_wait(cx).is_pending() {
-                        ready!(read.reader.poll_patience(cx));
-                        return Poll::Ready(Err(ReadError::TimedOut));
-                    }
-                    read.reader.state().end_wait();
-                    read.stage = Stage::Tries;
-                }
-                Stage::Done => panic!("a read was polled again after it had given its result"),
+            if let Some(result) = (read.attempt)(read.reader)? {
+                return Poll::Ready(Ok(result));
             }
+            read.begin_wait()?;
+            ready!(read.poll_wait(cx))?;
+        }
+    }
+}
+
+impl<A> Read<'_, A> {
+    /// It is dropped while it waits.
+    #[cold]
+    fn give_up(&mut self) {
+        self.reader.state().give_up_wait();
+        if let (WaitFor::Pull, Some(transport)) = (self.waits_for, self.reader.transport()) {
+            offer_again(&*transport);
         }
     }
 }
 
 impl<A> Drop for Read<'_, A> {
+    #[inline]
     fn drop(&mut self) {
         if self.stage == Stage::Waits {
-            self.reader.state().end_wait();
+            self.give_up();
         }
         self.reader.end_patience();
     }

@@ -399,7 +399,9 @@ impl StreamReader {
         assert!(n <= unread, "consume({n}) of {unread} unread bytes");
         let from_lent = n.min(self.lent.len());
         self.lent.consume(from_lent);
-        self.consume_home(n - from_lent);
+        if n > from_lent {
+            self.consume_home(n - from_lent);
+        }
         self.end_discarding(n);
         self.after_consuming(n);
     }
@@ -506,21 +508,8 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
-        spend_budget().await;
-        self.check_error_first()?;
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        self.bring_home();
-        loop {
-            if let Some(n) = self.take_into(buffer) {
-                return Ok(n);
-            }
-            if self.is_at_the_end()? {
-                return Ok(0);
-            }
-            self.wait_to_pull("read_into").await?;
-        }
+        let attempt = |reader: &mut StreamReader| reader.try_read_into(buffer);
+        Read::pulling(self, "read_into", attempt).await
     }
 
     /// Fills `buffer`. Large bodies go from the kernel straight to the caller.

@@ -120,15 +120,15 @@ impl StreamState {
         pulls
     }
 
-    /// Wakes the read that waits.
+    /// Wakes the read that waits, once.
     #[inline]
     fn notify(&self) {
         self.wait.set(match self.wait.get() {
-            Waiting::Nobody => return,
-            Waiting::ForFeed { .. } => Waiting::ForFeed { fed: true },
-            Waiting::ToPull { .. } => Waiting::ToPull { fed: true },
+            Waiting::ForFeed { fed: false } => Waiting::ForFeed { fed: true },
+            Waiting::ToPull { fed: false } => Waiting::ToPull { fed: true },
+            _ => return,
         });
-        self.waiter.wake();
+        self.waiter.wake_and_remember();
     }
 
     // ── what the reader does ────────────────────────────────────────────────────
@@ -212,6 +212,7 @@ impl StreamState {
     /// D18: nobody will read any more. What comes is discarded, and no pause is left.
     pub(super) fn abandon(&self, transport: Option<&dyn Transport>) {
         self.reader_is_gone.set(true);
+        self.give_up_wait();
         self.unread.set(0);
         let mut unread = self.home.take();
         unread.consume(unread.len());
@@ -263,9 +264,14 @@ impl StreamState {
         }
     }
 
-    /// Nobody waits any more.
+    /// The wait is over. The next one is commonly that of the same task, so its waker stays.
     #[inline]
     pub(super) fn end_wait(&self) {
+        self.wait.set(Waiting::Nobody);
+    }
+
+    /// Nobody waits any more, and perhaps nobody comes back.
+    pub(super) fn give_up_wait(&self) {
         self.wait.set(Waiting::Nobody);
         self.waiter.clear();
     }
