@@ -622,6 +622,43 @@ fn read_into_takes_buffered_bytes_first() -> io::Result<()> {
 }
 
 #[test]
+fn r6_a_pull_that_just_fills_a_small_buffer_leaves_no_read_behind() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let mut buffer = [0; 3];
+    for _ in 0..2 {
+        let mut read = Step::waiting(s.reader.read_into(&mut buffer));
+        s.peer.write_all(b"abc")?;
+        turn_until_woken(&s.event_loop, &read)?;
+        assert_eq!(read.done()?, 3);
+    }
+    let next = Step::waiting(s.reader.read_into(&mut buffer));
+    s.event_loop.turn(Some(Duration::ZERO))?;
+    // The poll(2) back end has to be shown a `WouldBlock`.
+    assert_eq!(next.is_woken(), cfg!(mio_unsupported_force_poll_poll));
+    Ok(())
+}
+
+#[test]
+fn what_a_pull_meets_beyond_a_small_buffer_comes_next() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let sent: Vec<u8> = (0..=255).collect();
+    let mut came = Vec::new();
+    let mut buffer = [0; 100];
+    let mut read = Step::waiting(s.reader.read_into(&mut buffer));
+    s.peer.write_all(&sent)?;
+    finish(&s.event_loop, &mut read)??;
+    drop(read);
+    came.extend(buffer);
+    let mut word = [0; 10];
+    at_once(s.reader.readexactly_into(&mut word))?;
+    came.extend(word);
+    let mut rest = Step::of(s.reader.readexactly(256 - 110));
+    came.extend(finish(&s.event_loop, &mut rest)??);
+    assert_eq!(came, sent);
+    Ok(())
+}
+
+#[test]
 fn a_large_body_bypasses_the_buffer() -> io::Result<()> {
     // Over TCP: that brings more at a time than R9 allows for one step.
     const LEN: usize = 16 << 20;

@@ -6,6 +6,7 @@
 //! ```
 
 use std::future::poll_fn;
+use std::io::IoSliceMut;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -96,9 +97,7 @@ impl StreamReader {
     pub(super) fn take_into(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let unread = self.state().unread();
         if unread == 0 {
-            let pulled = self.transport()?.try_read(buffer).ok()?;
-            self.end_discarding(pulled);
-            return Some(pulled);
+            return self.pull(buffer);
         }
         let n = unread.min(buffer.len());
         self.state()
@@ -108,6 +107,42 @@ impl StreamReader {
         Some(n)
     }
 }
+
+impl StreamReader {
+    /// Pulls what the kernel has.
+    ///
+    /// A small buffer is often as long as what comes. A receive that fills it can't tell
+    /// whether there is more (R6), and the next one would only learn that there isn't. With
+    /// some spare memory behind it, the first one is short, and says so.
+    fn pull(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let transport = self.transport()?;
+        let offered = buffer.len();
+        let pulled = if offered > OFTEN_FILLED {
+            transport.try_read(buffer).ok()?
+        } else {
+            let mut spare = [0; SPARE];
+            let mut pieces = [IoSliceMut::new(buffer), IoSliceMut::new(&mut spare)];
+            transport
+                .try_read_vectored(&mut pieces)
+                .ok()
+                .inspect(|pulled| {
+                    let beyond = &spare[..pulled.saturating_sub(offered)];
+                    self.state().feed_data(Some(&*transport), beyond);
+                })?
+        };
+        let pulled = pulled.min(offered);
+        self.end_discarding(pulled);
+        Some(pulled)
+    }
+}
+
+/// Bytes up to which the buffer of a pull is taken to be as long as a message.
+///
+/// 1 KiB: longer ones are mostly made for whatever may come, and rarely filled.
+const OFTEN_FILLED: usize = 1024;
+
+/// Bytes that are offered behind a small buffer; what comes into them is copied.
+const SPARE: usize = 64;
 
 /// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.
 struct Filling<'a> {

@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -232,7 +232,7 @@ impl StreamTransport {
                 return Visit::Asked(ReadInto::SharedUpTo(most));
             }
             let buffer = taken.insert(self.core().take_receive_buffer());
-            let received = self.recv(&mut buffer[..most]);
+            let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
             if let Received::Bytes(n, _) = received {
                 callback.set("data_received");
                 p.data_received(me, &buffer[..n]);
@@ -273,7 +273,7 @@ impl StreamTransport {
             return;
         }
         let mut buffer = self.core().take_receive_buffer();
-        let received = self.recv(&mut buffer[..most]);
+        let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
         let told = match received {
             Received::Bytes(n, _) => {
                 self.call("data_received", |p| p.data_received(me, &buffer[..n]))
@@ -294,7 +294,7 @@ impl StreamTransport {
             return;
         }
         let received = if self.connection.borrow().is_reading() {
-            self.recv(&mut buffer)
+            self.recv(buffer.len(), |socket| socket.receive(&mut buffer))
         } else {
             Received::Nothing
         };
@@ -332,10 +332,14 @@ impl StreamTransport {
         }
     }
 
-    /// Receives once, and keeps the readable bit true (R6).
-    fn recv(&self, buffer: &mut [u8]) -> Received {
-        let offered = buffer.len();
-        let result = self.socket.borrow_mut().receive(buffer);
+    /// Receives once into memory of `offered` bytes, and keeps the readable bit true (R6).
+    #[inline]
+    fn recv(
+        &self,
+        offered: usize,
+        receive: impl FnOnce(&mut Socket) -> io::Result<usize>,
+    ) -> Received {
+        let result = receive(&mut self.socket.borrow_mut());
         let reactor = &self.core().reactor;
         match result {
             Ok(0) => Received::Eof,
@@ -552,6 +556,7 @@ impl StreamTransport {
     }
 
     /// Does what the state of the connection has decided.
+    #[inline]
     fn follow(&self, next: Next) {
         match next {
             Next::Nothing => {}
@@ -770,31 +775,19 @@ impl Transport for StreamTransport {
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let was_left = self.left_to_reader.take();
-        let may_read = self.connection.borrow().is_reading()
-            && self.core().reactor.is_readable(self.id.get())
-            && !self.has_seen_end();
-        if !may_read {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        if buffer.is_empty() {
-            if was_left {
-                self.read_again_if_readable();
-            }
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
         // R9: however much memory the caller offers.
         let most = buffer.len().min(MAX_RECEIVE);
-        let received = self.recv(&mut buffer[..most]);
-        let result = match received {
-            Received::Bytes(n, _) => Ok(n),
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-            // Only bytes go past the protocol; this it will be told.
-            Received::Eof => self.keep_end(Ok(())),
-            Received::Failed(error) => self.keep_end(Err(error)),
-        };
-        self.read_again_if_readable();
-        result
+        self.receive_past_the_protocol(most, |socket| socket.receive(&mut buffer[..most]))
+    }
+
+    fn try_read_vectored(&self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let offered = pieces.iter().map(|piece| piece.len()).sum();
+        if offered > MAX_RECEIVE {
+            return pieces
+                .first_mut()
+                .map_or(Ok(0), |first| self.try_read(first)); // R9
+        }
+        self.receive_past_the_protocol(offered, |socket| socket.receive_vectored(pieces))
     }
 
     fn write(&self, data: &[u8]) {
@@ -926,6 +919,38 @@ impl StreamTransport {
             self.read_again_if_readable();
         }
         self.reconcile();
+    }
+
+    /// Receives, unless nothing is to be received now or nothing was offered.
+    fn receive_past_the_protocol(
+        &self,
+        offered: usize,
+        receive: impl FnOnce(&mut Socket) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let was_left = self.left_to_reader.take();
+        let may_read = self.connection.borrow().is_reading()
+            && self.core().reactor.is_readable(self.id.get())
+            && !self.has_seen_end();
+        if !may_read {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        if offered == 0 {
+            if was_left {
+                self.read_again_if_readable();
+            }
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let received = self.recv(offered, receive);
+        if !matches!(received, Received::Bytes(_, More::No)) {
+            self.read_again_if_readable();
+        }
+        match received {
+            Received::Bytes(n, _) => Ok(n),
+            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            // Only bytes go past the protocol; this it will be told.
+            Received::Eof => self.keep_end(Ok(())),
+            Received::Failed(error) => self.keep_end(Err(error)),
+        }
     }
 
     /// The end was met, and waits to be told: what a further `recv` says is not it.
