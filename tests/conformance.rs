@@ -4,16 +4,14 @@
 //! testing::conformance ──► memory pair, TCP on 127.0.0.1, Unix-domain sockets
 //! ```
 
-use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+mod net_support;
+
 use std::os::unix::net::UnixStream;
-use std::rc::Rc;
 
+use millstream::memory_transport_pair;
 use millstream::testing::conformance;
-use millstream::{LoopHandle, Protocol, Transport, memory_transport_pair};
 
-type Pair = (Rc<dyn Transport>, Rc<dyn Transport>);
+use net_support::{adopt, tcp_pair};
 
 #[test]
 fn sim_08_a_memory_pair_conforms() {
@@ -28,9 +26,7 @@ fn trn_42_a_memory_pair_that_cuts_bytes_short_conforms() {
 #[test]
 fn sim_08_tcp_conforms() {
     conformance(|handle, one, other| {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        let (server, _) = listener.accept()?;
+        let (client, server) = tcp_pair()?;
         adopt(handle, client, one, server, other)
     });
 }
@@ -41,18 +37,4 @@ fn sim_08_unix_sockets_conform() {
         let (ours, theirs) = UnixStream::pair()?;
         adopt(handle, ours, one, theirs, other)
     });
-}
-
-/// Has the loop take over two sockets that are connected with each other.
-fn adopt(
-    handle: &LoopHandle,
-    one_socket: impl Into<OwnedFd>,
-    one: Box<dyn Protocol>,
-    other_socket: impl Into<OwnedFd>,
-    other: Box<dyn Protocol>,
-) -> io::Result<Pair> {
-    let one = handle.run_until_complete(handle.create_connection_sock(|| one, one_socket))??;
-    let other =
-        handle.run_until_complete(handle.create_connection_sock(|| other, other_socket))??;
-    Ok((one, other))
 }

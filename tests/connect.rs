@@ -11,9 +11,7 @@ use std::error::Error;
 use std::fs;
 use std::future::{IntoFuture, poll_fn};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{
-    IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket,
-};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::pin::pin;
 use std::rc::Rc;
@@ -30,7 +28,7 @@ use millstream::{
 use socket2::SockRef;
 
 use loop_support::Reports;
-use net_support::error_of;
+use net_support::{error_of, tcp_pair};
 
 mod loop_support;
 mod net_support;
@@ -157,7 +155,7 @@ fn a_connection_that_is_given_up_before_it_is_made_is_closed() -> io::Result<()>
 #[test]
 fn a_connection_that_was_accepted_elsewhere_gets_a_protocol() -> io::Result<()> {
     no_descriptor_is_left(|| {
-        let (accepted, mut client) = tcp_pair()?;
+        let (mut client, accepted) = tcp_pair()?;
         run(async move {
             let handle = get_running_loop()?;
             let transport = handle.connect_accepted_socket(|| Nothing, accepted).await?;
@@ -950,12 +948,6 @@ impl Refusing {
             _bound: bound,
         })
     }
-}
-
-fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
-    let listener = TcpListener::bind((LOCALHOST, 0))?;
-    let ours = TcpStream::connect(listener.local_addr()?)?;
-    Ok((ours, listener.accept()?.0))
 }
 
 /// The flags that the system has for an open socket.

@@ -20,7 +20,7 @@ use millstream::{
     TaskRef, Transport, create_task, current_task, get_running_loop, open_connection, start_server,
     yield_now,
 };
-use net_support::port_of;
+use net_support::{echo, port_of};
 
 /// Connections at once, where the limit of open descriptors allows.
 const CONNECTIONS: usize = 1000;
@@ -255,14 +255,6 @@ where
     R: millstream::HandlerOutcome,
 {
     start_server(handler, "127.0.0.1", 0).backlog(1024).await
-}
-
-async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
-    while let Some(line) = reader.next_line().await? {
-        writer.write(&line);
-        writer.drain().await?;
-    }
-    writer.aclose().await
 }
 
 type Client = (StreamReader, StreamWriter);

@@ -12,17 +12,9 @@ use millstream::{
     open_connection, open_connection_sock, run, start_server, start_server_sock,
     start_unix_server_sock, yield_now,
 };
-use net_support::{port_of, text_of};
+use net_support::{echo, port_of, text_of};
 
 const LOCALHOST: &str = "127.0.0.1";
-
-async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
-    while let Some(line) = reader.next_line().await? {
-        writer.write(&line);
-        writer.drain().await?;
-    }
-    writer.aclose().await
-}
 
 // ── serving and stopping ────────────────────────────────────────────────────────
 

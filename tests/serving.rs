@@ -24,7 +24,7 @@ use millstream::{
 use socket2::{Domain, SockRef, Socket, Type};
 
 use loop_support::{OnDrop, Reports};
-use net_support::{port_of, text_of};
+use net_support::{echo, port_of, text_of};
 
 const LOCALHOST: &str = "127.0.0.1";
 
@@ -1010,7 +1010,7 @@ fn the_tasks_of_handlers_are_named_after_them() -> io::Result<()> {
         until(|| server.connection_count() == 1).await;
         some_turns().await;
         let names: Vec<String> = all_tasks().iter().map(TaskRef::get_name).collect();
-        let named = names.iter().any(|name| name.starts_with("serving::echo-"));
+        let named = names.iter().any(|name| name.starts_with("net_support::echo-"));
         assert!(named, "{names:?}");
         io::Result::Ok(())
     })
@@ -1243,17 +1243,6 @@ fn serve_forever_ends_when_the_server_is_shut_down() -> io::Result<()> {
 }
 
 // ── tools ───────────────────────────────────────────────────────────────────────
-
-async fn echo(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
-    loop {
-        let data = reader.read(64 * 1024).await?;
-        if data.is_empty() {
-            return writer.aclose().await;
-        }
-        writer.write(&data);
-        writer.drain().await?;
-    }
-}
 
 /// A protocol whose transports are known.
 struct Remembers(Rc<RefCell<Vec<Rc<dyn Transport>>>>);

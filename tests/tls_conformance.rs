@@ -4,18 +4,17 @@
 //! testing::conformance ──► TLS ──► memory pair, TCP on 127.0.0.1, Unix-domain sockets
 //! ```
 
+mod net_support;
 mod tls_support;
 
-use std::io;
-use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use millstream::rustls::version::TLS12;
 use millstream::testing::conformance;
-use millstream::{LoopHandle, Protocol, TlsClientContext, TlsVersion, memory_transport_pair};
+use millstream::{TlsClientContext, TlsVersion, memory_transport_pair};
 
-use tls_support::{Nobody, Pair, authority, encrypt, encrypt_with, memory_pair};
+use net_support::{adopt, tcp_pair};
+use tls_support::{Nobody, authority, encrypt, encrypt_with, memory_pair};
 
 #[test]
 fn sim_08_tls_in_memory_conforms() {
@@ -52,10 +51,9 @@ fn tls_on_a_memory_pair_that_cuts_bytes_short_conforms() {
 #[test]
 fn sim_08_tls_on_tcp_conforms() {
     conformance(|handle, one, other| {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let client = TcpStream::connect(listener.local_addr()?)?;
-        let (server, _) = listener.accept()?;
-        adopt(handle, client, one, server, other)
+        let (client, server) = tcp_pair()?;
+        let raw = adopt(handle, client, Box::new(Nobody), server, Box::new(Nobody))?;
+        encrypt(handle, raw, one, other)
     });
 }
 
@@ -63,21 +61,7 @@ fn sim_08_tls_on_tcp_conforms() {
 fn sim_08_tls_on_unix_sockets_conforms() {
     conformance(|handle, one, other| {
         let (ours, theirs) = UnixStream::pair()?;
-        adopt(handle, ours, one, theirs, other)
+        let raw = adopt(handle, ours, Box::new(Nobody), theirs, Box::new(Nobody))?;
+        encrypt(handle, raw, one, other)
     });
-}
-
-/// Has the loop take over two sockets that are connected with each other, and encrypt.
-fn adopt(
-    handle: &LoopHandle,
-    one_socket: impl Into<OwnedFd>,
-    one: Box<dyn Protocol>,
-    other_socket: impl Into<OwnedFd>,
-    other: Box<dyn Protocol>,
-) -> io::Result<Pair> {
-    let raw_one =
-        handle.run_until_complete(handle.create_connection_sock(|| Nobody, one_socket))??;
-    let raw_other =
-        handle.run_until_complete(handle.create_connection_sock(|| Nobody, other_socket))??;
-    encrypt(handle, (raw_one, raw_other), one, other)
 }
