@@ -1010,7 +1010,9 @@ fn the_tasks_of_handlers_are_named_after_them() -> io::Result<()> {
         until(|| server.connection_count() == 1).await;
         some_turns().await;
         let names: Vec<String> = all_tasks().iter().map(TaskRef::get_name).collect();
-        let named = names.iter().any(|name| name.starts_with("net_support::echo-"));
+        let named = names
+            .iter()
+            .any(|name| name.starts_with("serving::net_support::echo-"));
         assert!(named, "{names:?}");
         io::Result::Ok(())
     })
