@@ -18,6 +18,10 @@ use std::io;
 /// with its number, is its [`source`](Error::source).
 pub(crate) fn explain(error: io::Error, text: impl FnOnce(&io::Error) -> String) -> io::Error {
     let text = text(&error);
+    explained(error, text)
+}
+
+fn explained(error: io::Error, text: String) -> io::Error {
     io::Error::new(error.kind(), Explained { text, error })
 }
 

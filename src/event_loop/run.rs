@@ -224,8 +224,7 @@ impl Runner {
     fn end_tasks(&self) -> io::Result<()> {
         let executor = &self.event_loop.core().executor;
         executor.set_orphan_message("unhandled exception during run() shutdown");
-        let tasks = self.event_loop.all_tasks();
-        executor.cancel_all();
+        let tasks = executor.cancel_all();
         self.turn_while(|| tasks.iter().any(|task| !task.done()))
     }
 

@@ -305,12 +305,16 @@ impl Executor {
         true
     }
 
-    /// Cancels all tasks.
-    pub(crate) fn cancel_all(&self) {
+    /// Cancels all tasks, and returns them, in no order.
+    pub(crate) fn cancel_all(&self) -> Vec<TaskRef> {
         let ids = self.tasks.borrow().ids();
+        let mut cancelled = Vec::new();
         for id in ids {
-            self.cancel_task(id);
+            if self.cancel_task(id) {
+                cancelled.extend(self.task(id));
+            }
         }
+        cancelled
     }
 
     /// Returns how many tasks have not ended.
