@@ -9,7 +9,7 @@ use millstream::{
 
 use crate::gate::Gate;
 use crate::peers::Peers;
-use crate::{Candidate, Conversation, Counted, MESSAGE};
+use crate::{BACKLOG, Candidate, Conversation, Counted, MESSAGE};
 
 pub(crate) fn count(candidate: Candidate, conversation: Conversation) -> io::Result<Counted> {
     let event_loop = EventLoop::new()?;
@@ -45,7 +45,10 @@ async fn prepare(
         Candidate::Protocol => {
             let factory = move || Echo { gate: gate.clone() };
             let handle = millstream::get_running_loop()?;
-            handle.create_server(factory, "127.0.0.1", 0).await?
+            handle
+                .create_server(factory, "127.0.0.1", 0)
+                .backlog(BACKLOG as i32)
+                .await?
         }
         _ => {
             let handler = async move |reader, writer| match candidate {
@@ -55,7 +58,9 @@ async fn prepare(
                 Candidate::Readline => readline(reader, writer, &gate).await,
                 _ => readline_ref(reader, writer, &gate).await,
             };
-            start_server(handler, "127.0.0.1", 0).await?
+            start_server(handler, "127.0.0.1", 0)
+                .backlog(BACKLOG as i32)
+                .await?
         }
     };
     let port = server.sockets()[0].port().unwrap_or(0);

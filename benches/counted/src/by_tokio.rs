@@ -5,13 +5,13 @@ use std::io;
 use std::rc::Rc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Builder;
 use tokio::task::{LocalSet, spawn_local};
 
 use crate::gate::Gate;
 use crate::peers::Peers;
-use crate::{Candidate, Conversation, Counted, MESSAGE};
+use crate::{BACKLOG, Candidate, Conversation, Counted, MESSAGE};
 
 pub(crate) fn count(candidate: Candidate, conversation: Conversation) -> io::Result<Counted> {
     let runtime = Builder::new_current_thread().enable_io().build()?;
@@ -37,7 +37,9 @@ async fn prepare(
     conversation: Conversation,
     gate: Rc<Gate>,
 ) -> io::Result<Peers> {
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    let listener = socket.listen(BACKLOG)?;
     let peers = Peers::connect(listener.local_addr()?.port(), conversation)?;
     let shared = Rc::new(RefCell::new(vec![0; MESSAGE]));
     for _ in 0..peers.len() {

@@ -28,6 +28,9 @@ use std::process::Command;
 pub(crate) const MESSAGE: usize = 64;
 const LINE: &[u8; 32] = b"the mill turns, and turns again\n";
 
+/// All connections are made before the first is accepted, since one thread does both.
+pub(crate) const BACKLOG: u32 = 1024;
+
 /// Lines of a burst.
 const BURST: usize = 64;
 
@@ -40,6 +43,8 @@ const TOLERANCE: f64 = 1.05;
 pub(crate) enum Conversation {
     /// A message, and its echo.
     Messages,
+    /// The same, while many other connections are idle.
+    InCrowd,
     /// Bursts of lines, and each line's echo.
     Lines,
 }
@@ -49,16 +54,24 @@ impl Conversation {
         50
     }
 
+    /// Connections that say nothing: no more than fit into 1,024 descriptors, both ends of each.
+    pub(crate) fn idle_connections(self) -> usize {
+        match self {
+            Conversation::InCrowd => 400,
+            Conversation::Messages | Conversation::Lines => 0,
+        }
+    }
+
     pub(crate) fn request(self) -> Vec<u8> {
         match self {
-            Conversation::Messages => vec![b'x'; MESSAGE],
+            Conversation::Messages | Conversation::InCrowd => vec![b'x'; MESSAGE],
             Conversation::Lines => LINE.repeat(BURST),
         }
     }
 
     pub(crate) fn answers_each(self) -> usize {
         match self {
-            Conversation::Messages => 1,
+            Conversation::Messages | Conversation::InCrowd => 1,
             Conversation::Lines => BURST,
         }
     }
@@ -66,7 +79,7 @@ impl Conversation {
     /// Rounds of the shorter and of the longer run.
     fn rounds(self) -> [usize; 2] {
         match self {
-            Conversation::Messages => [50, 250],
+            Conversation::Messages | Conversation::InCrowd => [50, 250],
             Conversation::Lines => [5, 25],
         }
     }
@@ -96,10 +109,11 @@ impl Candidate {
 
 /// Each row of the table: its name, who answers, what is said, and the row of Tokio's that
 /// it is compared with.
-const ROWS: [(&str, Candidate, Conversation, &str); 10] = {
+const ROWS: [(&str, Candidate, Conversation, &str); 12] = {
     use Candidate::*;
     use Conversation::*;
     let messages = "tokio-read";
+    let in_crowd = "tokio-read-in-crowd";
     let lines = "tokio-bufwriter";
     [
         ("protocol", Protocol, Messages, messages),
@@ -108,6 +122,8 @@ const ROWS: [(&str, Candidate, Conversation, &str); 10] = {
         ("fill_buf", FillBuf, Messages, messages),
         ("tokio-read", TokioRead, Messages, messages),
         ("tokio-shared", TokioShared, Messages, messages),
+        ("read-in-crowd", Read, InCrowd, in_crowd),
+        ("tokio-read-in-crowd", TokioRead, InCrowd, in_crowd),
         ("readline", Readline, Lines, lines),
         ("readline_ref", ReadlineRef, Lines, lines),
         ("tokio-lines", TokioLines, Lines, lines),
@@ -294,8 +310,10 @@ fn append_results(file: &str, costs: &[Cost]) -> io::Result<()> {
     for (cost, (who, _, conversation, baseline)) in costs.iter().zip(ROWS) {
         let name = match conversation {
             Conversation::Messages => "a message of 64 B, 50 connections",
+            Conversation::InCrowd => "a message of 64 B, 50 connections of 450",
             Conversation::Lines => "a line of 32 B, 50 connections",
         };
+        let who = who.trim_end_matches("-in-crowd");
         let of_tokio = cost.instructions / instructions_of(baseline, costs);
         for (value, unit) in [
             (cost.instructions, "instructions"),

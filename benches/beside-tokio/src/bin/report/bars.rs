@@ -121,6 +121,7 @@ const BARS: &[Bar] = &[
     bar("embedding: stripped echo server, KB", OURS, Kept("embedding", "stripped server", "KB"), AtMost(420.0)),
     bar("10000 busy connections: processor time", OURS, Kept("growth", CROWD, TIME), AtMost(1.0)),
     bar("100 busy of 10000: processor time, of that of 100 alone", OURS, Kept("growth", "64 B, 100 busy connections of 10000", "of that alone"), AtMost(1.3)),
+    bar("instructions per message among 400 idle connections, of those without", "read", Grown("counted", ["a message of 64 B, 50 connections", "a message of 64 B, 50 connections of 450"], "instructions"), AtMost(1.0)),
     bar("a million timers beside a thousand: time each", OURS, Grown("time limits", ["dropped and set, of 1000 pending", "dropped and set, of 1000000 pending"], "ns"), AtMost(1.5)),
 ];
 
