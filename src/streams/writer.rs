@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::contract::{ExtraInfoKey, Transport};
@@ -120,12 +121,12 @@ impl StreamWriter {
     /// # asyncio
     /// `StreamWriter.drain`. It errs where asyncio's returns though bytes were thrown
     /// away (D17).
-    pub async fn drain(&self) -> io::Result<()> {
-        // Nearly always.
-        if self.may_write_on() && has_budget() {
-            return Ok(());
+    #[inline]
+    pub fn drain(&self) -> impl Future<Output = io::Result<()>> {
+        Drain {
+            writer: self,
+            rest: None,
         }
-        self.drain_or_fail().await
     }
 
     #[inline]
@@ -134,21 +135,17 @@ impl StreamWriter {
         !state.has_failed() && state.flow.may_write_on() && self.transport.is_open_to_writes()
     }
 
-    /// What a drain does that has to wait, or something to tell. In a box, for it is rare,
-    /// and each task that serves a stream has room for the largest future that it awaits.
-    #[cold]
-    fn drain_or_fail(&self) -> Pin<Box<impl Future<Output = io::Result<()>>>> {
-        Box::pin(async {
-            spend_budget().await;
+    /// What a drain does that has to wait, or something to tell.
+    async fn drain_or_fail(&self) -> io::Result<()> {
+        spend_budget().await;
+        self.check()?;
+        if self.transport.is_closing() {
+            // So that a loop of write and drain meets the loss that is queued.
+            yield_now().await;
             self.check()?;
-            if self.transport.is_closing() {
-                // So that a loop of write and drain meets the loss that is queued.
-                yield_now().await;
-                self.check()?;
-            }
-            let drained = self.link.state.flow.drain_helper(&*self.transport);
-            self.patiently(drained).await?
-        })
+        }
+        let drained = self.link.state.flow.drain_helper(&*self.transport);
+        self.patiently(drained).await?
     }
 
     /// Waits until everything that was written has been handed to the kernel.
@@ -392,6 +389,40 @@ impl StreamWriter {
             Some(misuse) => Err(io::Error::new(io::ErrorKind::InvalidInput, misuse)),
             None => Ok(()),
         }
+    }
+}
+
+/// The future of [`StreamWriter::drain`].
+///
+/// Written by hand: so what happens nearly always becomes a part of the task that awaits
+/// it, and is a few compares. What is rare is in a box, for each task that serves a stream
+/// has room for the largest future that it awaits.
+struct Drain<'a> {
+    writer: &'a StreamWriter,
+    rest: Option<Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>>,
+}
+
+impl Future for Drain<'_> {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let drain = self.get_mut();
+        if drain.rest.is_none() && drain.writer.may_write_on() && has_budget() {
+            return Poll::Ready(Ok(()));
+        }
+        drain.poll_rest(cx)
+    }
+}
+
+impl Drain<'_> {
+    #[cold]
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let writer = self.writer;
+        let rest = self
+            .rest
+            .get_or_insert_with(|| Box::pin(writer.drain_or_fail()));
+        rest.as_mut().poll(cx)
     }
 }
 
