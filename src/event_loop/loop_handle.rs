@@ -673,6 +673,7 @@ impl LoopCore {
     fn enter(self: &Rc<Self>, handle: &LoopHandle) -> RunGuard {
         self.phase.set(Phase::Running);
         self.inbox.wakes();
+        self.since_poll.stood_still();
         RunGuard {
             core: self.clone(),
             _running: Running::enter(handle),

@@ -141,15 +141,12 @@ impl Timers {
     /// of many.
     #[inline]
     pub(super) fn sweep(&self) {
-        if self.cancelled.get() > 0 {
-            self.sweep_cancelled();
+        if self.cancelled.get() > 0 && !self.sweep_if_mostly_cancelled() {
+            self.sweep_top();
         }
     }
 
-    fn sweep_cancelled(&self) {
-        if self.sweep_if_mostly_cancelled() {
-            return;
-        }
+    fn sweep_top(&self) {
         while self.cancelled.get() > 0 {
             let mut heap = self.heap.borrow_mut();
             if heap.peek().is_none_or(|entry| entry.handle.is_waiting()) {

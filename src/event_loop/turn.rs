@@ -44,12 +44,20 @@ const MAX_SKIPPED_TIME: Duration = Duration::from_millis(1);
 /// the loop looks again.
 const THREAD_PATIENCE: Duration = Duration::from_millis(1);
 
+/// Turns without a poll for which one reading of the clock does, if no timer can be due.
+///
+/// Four: reading it costs as much as a short step, and a turn may be no more than that. A
+/// slow step is so followed by three others at the most.
+const TURNS_PER_READING: u32 = 4;
+
 /// What passed since the last poll.
 #[derive(Default)]
 pub(super) struct SincePoll {
     turns: Cell<u32>,
     steps: Cell<usize>,
     at: Cell<Duration>,
+    /// The clock as it was last read for a turn; `None` if any time may have passed since.
+    last_reading: Cell<Option<Duration>>,
 }
 
 impl SincePoll {
@@ -63,40 +71,78 @@ impl SincePoll {
     fn count_steps(&self, steps: usize) {
         self.steps.set(self.steps.get() + steps);
     }
+
+    /// The loop is entered: there is no knowing how long it stood still.
+    pub(super) fn stood_still(&self) {
+        self.last_reading.set(None);
+    }
 }
 
 impl LoopCore {
     /// Runs one turn. `None` may sleep until something happens.
     pub(super) fn run_once(&self, max_wait: Option<Duration>) -> io::Result<()> {
-        let sleep = self.begin(max_wait);
-        let now = self.wait(sleep)?;
+        self.begin();
+        let now = match self.skip_poll() {
+            Some(now) => now,
+            None => self.wait(max_wait)?,
+        };
         self.finish(now);
         Ok(())
     }
 
-    /// Tidies up, and returns how long the turn may sleep; `None` is without end.
-    fn begin(&self, max_wait: Option<Duration>) -> Option<Duration> {
+    /// Tidies up, and queues what other threads sent.
+    fn begin(&self) {
         self.timers.sweep();
         self.executor.collect_mail();
-        let sleep = self.may_sleep();
-        match (sleep, max_wait) {
-            (Some(sleep), Some(max_wait)) => Some(sleep.min(max_wait)),
-            (sleep, max_wait) => sleep.or(max_wait),
+    }
+
+    /// D26: a task woken by an I/O callback runs in the next turn; a poll before that
+    /// would cost each request a system call, and find nothing.
+    ///
+    /// Returns the time by which the turn judges what is due, if it may do without a poll.
+    fn skip_poll(&self) -> Option<Duration> {
+        if self.executor.ready_len() == 0 || self.reactor.has_retained() {
+            return None;
         }
+        let since = &self.since_poll;
+        let turns = since.turns.get() + 1;
+        since.turns.set(turns);
+        if turns > MAX_SKIPPED_TURNS || since.steps.get() >= MAX_SKIPPED_STEPS {
+            return None;
+        }
+        let now = match since.last_reading.get() {
+            Some(known) if turns % TURNS_PER_READING != 0 && !self.may_be_due(known) => known,
+            _ => self.read_clock(),
+        };
+        (now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME).then_some(now)
+    }
+
+    /// Says whether a timer may be due now, so long after the clock was read as a turn may
+    /// take. A simulated clock moves in leaps, and costs nothing to read.
+    fn may_be_due(&self, last_reading: Duration) -> bool {
+        let soon = last_reading + MAX_SKIPPED_TIME;
+        self.timers.first().is_some_and(|first| first <= soon) || self.clock.is_simulated()
+    }
+
+    /// Returns the time by which a turn judges what is due, and since when it waits what
+    /// waits at its end.
+    fn read_clock(&self) -> Duration {
+        let now = self.clock.now();
+        self.since_poll.last_reading.set(Some(now));
+        self.executor.turn_began(now);
+        now
     }
 
     /// Asks the poller what became ready, and queues it; returns the time by which this
     /// turn judges what is due.
-    fn wait(&self, sleep: Option<Duration>) -> io::Result<Duration> {
-        if self.executor.ready_len() > 0 && !self.reactor.has_retained() {
-            let now = self.clock.now();
-            if self.may_skip_poll(now) {
-                return Ok(now);
-            }
-        }
+    fn wait(&self, max_wait: Option<Duration>) -> io::Result<Duration> {
+        let sleep = match (self.may_sleep(), max_wait) {
+            (Some(sleep), Some(max_wait)) => Some(sleep.min(max_wait)),
+            (sleep, max_wait) => sleep.or(max_wait),
+        };
         let sleeps_since = self.poll(sleep)?;
         self.executor.collect_mail();
-        let now = self.clock.now();
+        let now = self.read_clock();
         self.since_poll.begin(now);
         self.tally.polled(sleeps_since, now);
         Ok(now)
@@ -104,7 +150,6 @@ impl LoopCore {
 
     /// Queues the timers that are due, and runs what is queued by then, no more.
     fn finish(&self, now: Duration) {
-        self.executor.turn_began(now);
         let before = self.executor.ready_len();
         while let Some(handle) = self.timers.pop_due(now) {
             self.executor.push(Ready::Call(handle));
@@ -133,17 +178,6 @@ impl LoopCore {
         let first = self.timers.first()?;
         let wait = first.saturating_sub(self.clock.now());
         Some(wait.min(LONGEST_SLEEP))
-    }
-
-    /// D26: a task woken by an I/O callback runs in the next turn; a poll before that
-    /// would cost each request a system call, and find nothing.
-    fn may_skip_poll(&self, now: Duration) -> bool {
-        let since = &self.since_poll;
-        let turns = since.turns.get() + 1;
-        since.turns.set(turns);
-        turns <= MAX_SKIPPED_TURNS
-            && since.steps.get() < MAX_SKIPPED_STEPS
-            && now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME
     }
 
     /// Polls, and returns when it fell asleep, if it did.
