@@ -102,37 +102,75 @@ impl WaitsOn {
     }
 }
 
-/// What a task waited for when its step ended: the fields of a [`WaitsOn`], and a count that
-/// fits into the gap between them.
+/// What a task waited for when its step ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Noted {
-    what: What,
+    /// What was noted first.
+    pub(crate) first: WaitsOn,
     /// How many others it waits for beside that.
     pub(crate) others: u8,
-    bytes: u32,
-    which: u64,
 }
 
-impl Noted {
-    pub(crate) const NOTHING: Noted = Noted {
-        what: What::Nothing,
-        others: 0,
-        bytes: 0,
-        which: 0,
-    };
+/// The place of a [`Noted`].
+///
+/// A cell for each field: in nearly every step one of them is looked at, or two are moved.
+/// As one value, it was copied in odd pieces, for which the processor had to wait.
+pub(crate) struct Notes {
+    what: Cell<What>,
+    others: Cell<u8>,
+    bytes: Cell<u32>,
+    which: Cell<u64>,
+}
 
-    /// What was noted first.
-    pub(crate) fn first(&self) -> WaitsOn {
-        WaitsOn {
-            what: self.what,
-            bytes: self.bytes,
-            which: self.which,
+impl Notes {
+    /// Nothing was noted.
+    pub(crate) const fn blank() -> Notes {
+        Notes {
+            what: Cell::new(What::Nothing),
+            others: Cell::new(0),
+            bytes: Cell::new(0),
+            which: Cell::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Noted {
+        Noted {
+            first: WaitsOn {
+                what: self.what.get(),
+                bytes: self.bytes.get(),
+                which: self.which.get(),
+            },
+            others: self.others.get(),
+        }
+    }
+
+    fn set(&self, noted: Noted) {
+        let WaitsOn { what, bytes, which } = noted.first;
+        self.what.set(what);
+        self.others.set(noted.others);
+        self.bytes.set(bytes);
+        self.which.set(which);
+    }
+
+    #[inline]
+    fn is_blank(&self) -> bool {
+        self.what.get() == What::Nothing
+    }
+
+    #[inline]
+    fn move_to(&self, other: &Notes) {
+        let what = self.what.replace(What::Nothing);
+        other.what.set(what);
+        if what != What::Nothing {
+            other.others.set(self.others.get());
+            other.bytes.set(self.bytes.get());
+            other.which.set(self.which.get());
         }
     }
 }
 
 thread_local! {
-    static NOTED: Cell<Noted> = const { Cell::new(Noted::NOTHING) };
+    static NOTED: Notes = const { Notes::blank() };
 }
 
 /// Notes what the task whose step runs waits for. Called on the way to `Pending`.
@@ -140,20 +178,15 @@ pub(crate) fn note(waits_on: WaitsOn) {
     if waits_on.what == What::Nothing {
         return;
     }
-    let known = NOTED.get();
-    let WaitsOn { what, bytes, which } = waits_on;
-    NOTED.set(match known.what {
-        What::Nothing => Noted {
-            what,
-            others: 0,
-            bytes,
-            which,
-        },
-        _ if known.first() == waits_on => known,
-        _ => Noted {
-            others: known.others.saturating_add(1),
-            ..known
-        },
+    NOTED.with(|noted| {
+        if noted.is_blank() {
+            noted.set(Noted {
+                first: waits_on,
+                others: 0,
+            });
+        } else if noted.get().first != waits_on {
+            noted.others.set(noted.others.get().saturating_add(1));
+        }
     });
 }
 
@@ -169,27 +202,48 @@ pub(crate) async fn noting<F: Future + Unpin>(waits_on: WaitsOn, mut future: F) 
     .await
 }
 
-/// Collects what is noted during a step; that of an outer loop gets its own back.
+/// Collects what is noted during a step; that of an outer step gets its own back.
 pub(crate) struct Noting {
-    outer: Noted,
+    /// What the outer step noted so far, if anything.
+    outer: Option<Noted>,
 }
 
 impl Noting {
+    #[inline]
     pub(crate) fn begin() -> Noting {
-        Noting {
-            outer: NOTED.replace(Noted::NOTHING),
-        }
+        NOTED.with(|noted| match noted.is_blank() {
+            true => Noting { outer: None },
+            false => Noting {
+                outer: Some(set_aside(noted)),
+            },
+        })
     }
 
-    pub(crate) fn end(self) -> Noted {
-        NOTED.get()
+    /// Moves what was noted to where it is kept.
+    #[inline]
+    pub(crate) fn end(self, kept: &Notes) {
+        NOTED.with(|noted| noted.move_to(kept));
     }
 }
 
 impl Drop for Noting {
+    #[inline]
     fn drop(&mut self) {
-        NOTED.set(self.outer);
+        NOTED.with(|noted| {
+            noted.what.set(What::Nothing);
+            if let Some(outer) = self.outer {
+                noted.set(outer);
+            }
+        });
     }
+}
+
+/// A step within a step is rare: out of the way of the others.
+#[cold]
+fn set_aside(noted: &Notes) -> Noted {
+    let outer = noted.get();
+    noted.what.set(What::Nothing);
+    outer
 }
 
 thread_local! {
@@ -228,14 +282,20 @@ mod tests {
     const LOCK: WaitsOn = WaitsOn::numbered(What::Lock, 1);
     const EVENT: WaitsOn = WaitsOn::numbered(What::Event, 2);
 
+    fn ended(noting: Noting) -> Noted {
+        let kept = Notes::blank();
+        noting.end(&kept);
+        kept.get()
+    }
+
     #[test]
     fn the_first_is_kept_and_the_others_are_counted() {
         let noting = Noting::begin();
         note(LOCK);
         note(LOCK); // polled twice in one step
         note(EVENT);
-        let noted = noting.end();
-        assert_eq!((noted.first(), noted.others), (LOCK, 1));
+        let noted = ended(noting);
+        assert_eq!((noted.first, noted.others), (LOCK, 1));
     }
 
     #[test]
@@ -244,9 +304,9 @@ mod tests {
         note(LOCK);
         let inner = Noting::begin();
         note(EVENT);
-        assert_eq!(inner.end().first(), EVENT);
-        let noted = outer.end();
-        assert_eq!((noted.first(), noted.others), (LOCK, 0));
-        assert_eq!(NOTED.get().what, What::Nothing);
+        assert_eq!(ended(inner).first, EVENT);
+        let noted = ended(outer);
+        assert_eq!((noted.first, noted.others), (LOCK, 0));
+        assert!(NOTED.with(Notes::is_blank));
     }
 }

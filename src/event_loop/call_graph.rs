@@ -510,7 +510,7 @@ impl Capture<'_> {
     fn waits_for(&mut self, inspected: &Inspected) -> Vec<WaitsFor> {
         let mut waits_for = Vec::new();
         let noted = inspected.noted;
-        waits_for.extend(self.meaning(noted.first()));
+        waits_for.extend(self.meaning(noted.first));
         if noted.others > 0 {
             waits_for.push(WaitsFor::Others(noted.others.into()));
         }

@@ -90,9 +90,6 @@ impl Inbox {
 
     /// Takes all messages out.
     pub(crate) fn collect(&self) -> Vec<Message> {
-        if !self.has_mail() {
-            return Vec::new();
-        }
         let mut mail = self.lock();
         self.has_mail.store(false, Ordering::SeqCst);
         mem::take(&mut mail.messages)

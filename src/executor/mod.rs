@@ -28,11 +28,13 @@ mod waker; //      what a future keeps to be polled again
 mod inbox; //      what other threads send
 mod step_end; //   who acts when a step is over
 mod budget; //     how often a step may complete at once
+mod own_step; //   how a step asks for another one
 
 pub(crate) use budget::{Budget, has_budget};
 pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
+pub(crate) use own_step::step_again;
 pub(crate) use step_end::AtStepEnd;
 pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
@@ -43,18 +45,20 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::Duration;
 
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::reactor::{Direction, Reactor, SourceId};
-use crate::waits::Noting;
 
 use step_end::StepEnd;
-use task::AnyTask;
-use task_table::TaskTable;
+use task::{AnyTask, Entry, Polled, TaskCell};
+use task_table::{OwnWaker, Step, TaskTable};
 
 /// One entry of the ready queue.
+///
+/// Its kind takes a whole word: if that were a byte, entries would be copied from the byte
+/// behind it on, and the processor would have to put each word together again.
+#[repr(usize)]
 pub(crate) enum Ready {
     /// A callback of `call_soon`, or a timer that is due.
     Call(Rc<HandleCell>),
@@ -140,6 +144,7 @@ impl Executor {
 
     /// Runs one entry, and then what acts at the end of a step. The one place that calls
     /// callbacks and polls tasks.
+    #[inline]
     pub(crate) fn run_step(&self, ready: Ready) {
         let outer = self.in_step.replace(true);
         match ready {
@@ -235,9 +240,10 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit(future);
+        let queued = true;
+        let task = self.admit(future, queued);
         if let Some(id) = task.id() {
-            self.wake_task(id);
+            self.push_task(id);
         }
         task
     }
@@ -250,7 +256,8 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit(future);
+        let queued = false;
+        let task = self.admit(future, queued);
         if let Some(id) = task.id() {
             // D4: it is part of the step that runs, and spends of its budget.
             self.step_task(id, Budget::inherited());
@@ -258,25 +265,39 @@ impl Executor {
         task
     }
 
-    /// Puts a task into the table. On a closed executor it has no id, and has ended.
-    fn admit<F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    /// Puts a task into the table, as one that is `queued` or isn't. On a closed executor it
+    /// has no id, and has ended.
+    fn admit<F>(self: &Rc<Self>, future: F, queued: bool) -> Task<F::Output>
     where
         F: Future + 'static,
         F::Output: 'static,
     {
-        let serial = self.tasks.borrow_mut().next_serial();
-        let task = Rc::new(task::TaskCell::new(future, serial, Rc::downgrade(self)));
-        if self.closed.get() {
-            task.cancel_now();
-            return Task::new(task);
+        let entry = self.next_entry();
+        let (id, task) = (entry.id(), Rc::new(TaskCell::new(future, entry)));
+        match id {
+            Some(id) => self.tasks.borrow_mut().insert(task.clone(), id, queued),
+            None => task.cancel_now(),
         }
-        let any: Rc<dyn AnyTask> = task.clone();
-        let id = self
-            .tasks
-            .borrow_mut()
-            .insert(any, &self.inbox, self.turn_began.get());
-        task.set_id(id);
         Task::new(task)
+    }
+
+    /// Makes what the next task has, whatever its future is.
+    fn next_entry(self: &Rc<Self>) -> Entry {
+        let mut tasks = self.tasks.borrow_mut();
+        let id = match self.closed.get() {
+            true => tasks.next_id_nowhere(),
+            false => tasks.next_id(),
+        };
+        let waker = tasks.make_waker(id, &self.inbox);
+        Entry::new(id, waker, self.turn_began.get(), Rc::downgrade(self))
+    }
+
+    /// Takes back the waker of a task that is over.
+    fn take_back(&self, waker: OwnWaker) {
+        // In the way is a table that is being dropped: then nobody needs it.
+        if let Ok(mut tasks) = self.tasks.try_borrow_mut() {
+            tasks.take_back(waker);
+        }
     }
 
     /// Queues a task's next step, unless it is queued already or has ended.
@@ -292,8 +313,16 @@ impl Executor {
             return true;
         }
         drop(tasks);
-        self.push(Ready::Task(id));
+        self.push_task(id);
         true
+    }
+
+    /// Queues the step of a task that was marked so. A closed executor runs no steps.
+    #[inline]
+    fn push_task(&self, id: TaskId) {
+        if !self.closed.get() {
+            self.ready.borrow_mut().push_back(Ready::Task(id));
+        }
     }
 
     /// Has a task's future dropped at its next step. Returns false if it has ended.
@@ -371,30 +400,36 @@ impl Executor {
         self.report(ExceptionContext::new(message).task(task).exception(panic));
     }
 
+    #[inline]
     fn step_task(&self, id: TaskId, budget: Budget) {
-        // Out of the table for the time of the poll, the waker too (R3).
-        let Some(step) = self.tasks.borrow_mut().begin_step(id) else {
+        // R3: what is polled is out of the table's borrow.
+        let Some(Step { task, cancelled }) = self.tasks.borrow_mut().begin_step(id) else {
             return;
         };
         self.task_steps.set(self.task_steps.get() + 1);
         let outer = self.current.replace(Some(id));
-        let noting = Noting::begin();
-        let ended = if step.cancelled {
-            step.task.cancel_now();
-            true
+        let polled = if cancelled {
+            task.cancel_now();
+            Polled::Ended
         } else {
-            step.task.poll(&mut Context::from_waker(&step.waker))
+            task.poll(self.turn_began.get())
         };
         drop(budget);
         self.current.set(outer);
-        let (noted, now) = (noting.end(), self.turn_began.get());
-        let removed = (self.tasks.borrow_mut()).end_step(id, step.waker, ended, noted, now);
-        drop(removed);
-        if ended {
-            self.contain("Exception at the end of a task", None, || {
-                step.task.finish()
-            });
+        match polled {
+            Polled::Waits => {}
+            Polled::Again => {
+                self.wake_task(id);
+            }
+            Polled::Ended => self.end_task(id, &*task),
         }
+    }
+
+    /// Out of the table with a task; then whoever awaits it is told.
+    fn end_task(&self, id: TaskId, task: &dyn AnyTask) {
+        let removed = self.tasks.borrow_mut().remove(id);
+        drop(removed);
+        self.contain("Exception at the end of a task", None, || task.finish());
     }
 
     // ── from other threads ──────────────────────────────────────────────────────
@@ -412,8 +447,11 @@ impl Executor {
         for message in self.inbox.collect() {
             match message {
                 Message::Wake(id) => {
-                    self.tasks.borrow_mut().mail_collected(id);
-                    self.wake_task(id);
+                    let task = self.tasks.borrow().get(id);
+                    if let Some(task) = task {
+                        task.entry().own_waker().mail_collected();
+                        self.wake_task(id);
+                    }
                 }
                 Message::Call(callback) => {
                     // What was boxed to be sent is queued as it is.

@@ -27,6 +27,10 @@ impl StepEnd {
 
     #[inline]
     pub(super) fn next(&self) -> Option<Rc<dyn AtStepEnd>> {
-        self.0.borrow_mut().pop_front()
+        let mut acting = self.0.borrow_mut();
+        match acting.is_empty() {
+            true => None, // after most steps
+            false => acting.pop_front(),
+        }
     }
 }

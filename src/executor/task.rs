@@ -5,9 +5,16 @@
 //!                              └─► Join<T> ──► Task<T>      (awaits the outcome)
 //!                       ended ──► the waker of who awaits it; or AtTaskEnd, for one who
 //!                                 holds many and wants to know which
+//!
+//!   TaskCell: Entry       what any task has: id, waker, name, who awaits it
+//!             future      while it runs     ─┐ one of the two, and neither while it is
+//!             outcome     when it has ended ─┘ polled or dropped
 //! ```
+//!
+//! A step moves one pointer out of the cell and back. An outcome may be large, so it has a
+//! place of its own.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -16,10 +23,11 @@ use std::task::{Context, Poll};
 
 use crate::error::{JoinError, PanicPayload};
 use crate::waiters::WaiterCell;
-use crate::waits::TaskAddress;
+use crate::waits::{Notes, Noting, TaskAddress};
 
 use super::Executor;
-use super::task_table::TaskId;
+use super::own_step::OwnStep;
+use super::task_table::{OwnWaker, TaskId};
 
 /// A running task; awaiting it gives what its future returns.
 ///
@@ -69,7 +77,7 @@ impl<T> Task<T> {
     /// # asyncio
     /// `Task.cancel`, without a message.
     pub fn cancel(&self) -> bool {
-        self.join.cancel()
+        self.join.entry().cancel()
     }
 
     /// Says whether the task ended, in whatever way.
@@ -78,7 +86,7 @@ impl<T> Task<T> {
     /// `Task.done`.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.join.ended() != Ended::Not
+        self.join.entry().ended() != Ended::Not
     }
 
     /// Says whether the task was cancelled.
@@ -87,7 +95,7 @@ impl<T> Task<T> {
     /// `Task.cancelled`.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.join.ended() == Ended::Cancelled
+        self.join.entry().ended() == Ended::Cancelled
     }
 
     /// Returns the task's name: `Task-N`, counted per loop, unless one was set. The tasks of
@@ -97,17 +105,17 @@ impl<T> Task<T> {
     /// `Task.get_name`.
     #[must_use]
     pub fn get_name(&self) -> String {
-        self.join.name()
+        self.join.entry().name()
     }
 
     /// Names the task after what it runs: `stem-N`. Costs no memory.
-    pub(crate) fn name_after(&self, stem: &'static str) {
-        self.join.name_after(stem);
+    pub(crate) fn name_after(&self, stem: fn() -> &'static str) {
+        self.join.entry().name_after(stem);
     }
 
     /// Names the task to the table; `None` if its loop was closed when it was made.
     pub(crate) fn id(&self) -> Option<TaskId> {
-        self.join.id()
+        self.join.entry().id()
     }
 
     /// Gives the task another name.
@@ -115,7 +123,7 @@ impl<T> Task<T> {
     /// # asyncio
     /// `Task.set_name`.
     pub fn set_name(&self, name: impl Into<String>) {
-        self.join.set_name(name.into());
+        self.join.entry().set_name(name.into());
     }
 
     /// Returns a reference that can be cloned: to cancel the task from elsewhere while
@@ -154,13 +162,13 @@ impl<T> Task<T> {
         if self.done() {
             listener.task_ended(number);
         } else {
-            self.join.tell_end(Box::new(Told { listener, number }));
+            self.join.entry().tell_end(Told { listener, number });
         }
     }
 
     /// Tells nobody any more, and wakes nobody.
     pub(crate) fn tell_nobody(&self) {
-        self.join.tell_nobody();
+        self.join.entry().tell_nobody();
     }
 
     /// Takes the outcome of a task that ended and gave it to nobody yet.
@@ -191,7 +199,12 @@ impl<T> Drop for Task<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({}, {})", self.join.name(), self.join.ended())
+        write!(
+            f,
+            "Task({}, {})",
+            self.join.entry().name(),
+            self.join.entry().ended()
+        )
     }
 }
 
@@ -210,40 +223,40 @@ impl TaskRef {
 
     /// Does what [`Task::cancel`] does.
     pub fn cancel(&self) -> bool {
-        self.0.cancel()
+        self.0.entry().cancel()
     }
 
     /// Says whether the task ended, in whatever way.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.0.ended() != Ended::Not
+        self.0.entry().ended() != Ended::Not
     }
 
     /// Says whether the task was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.0.ended() == Ended::Cancelled
+        self.0.entry().ended() == Ended::Cancelled
     }
 
     /// Returns the task's number, counted per loop: the one in `Task-N`.
     pub(crate) fn number(&self) -> u64 {
-        self.0.serial()
+        self.0.entry().number()
     }
 
     /// Says who awaits the task, if somebody does.
     pub(crate) fn awaited_by(&self) -> Option<TaskAddress> {
-        self.0.awaited_by()
+        self.0.entry().awaited_by()
     }
 
     /// Returns the task's name.
     #[must_use]
     pub fn get_name(&self) -> String {
-        self.0.name()
+        self.0.entry().name()
     }
 
     /// Gives the task another name.
     pub fn set_name(&self, name: impl Into<String>) {
-        self.0.set_name(name.into());
+        self.0.entry().set_name(name.into());
     }
 }
 
@@ -258,7 +271,12 @@ impl Eq for TaskRef {}
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({}, {})", self.0.name(), self.0.ended())
+        write!(
+            f,
+            "Task({}, {})",
+            self.0.entry().name(),
+            self.0.entry().ended()
+        )
     }
 }
 
@@ -298,22 +316,25 @@ pub(super) struct Told {
     number: usize,
 }
 
+/// What a poll came to.
+pub(super) enum Polled {
+    Waits,
+    /// It yielded: its next step is due.
+    Again,
+    Ended,
+}
+
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
 pub(super) trait AnyTask {
-    /// Polls the future once, and says whether the task ended.
-    fn poll(&self, cx: &mut Context<'_>) -> bool;
+    fn entry(&self) -> &Entry;
+    /// Polls the future once, in the turn that began at `now`.
+    fn poll(&self, now: u64) -> Polled;
+    /// Says whether the future is polled at this moment.
+    fn is_polled(&self) -> bool;
     /// Drops the future instead of polling it: the task ended as cancelled.
     fn cancel_now(&self);
     /// The task ended and left the table: wakes whoever awaits it.
     fn finish(&self);
-    fn cancel(&self) -> bool;
-    fn ended(&self) -> Ended;
-    fn id(&self) -> Option<TaskId>;
-    fn serial(&self) -> u64;
-    fn awaited_by(&self) -> Option<TaskAddress>;
-    fn name(&self) -> String;
-    fn name_after(&self, stem: &'static str);
-    fn set_name(&self, name: String);
 }
 
 /// What a [`Task<T>`] sees of a task, whatever its future is.
@@ -321,173 +342,286 @@ pub(super) trait Join<T>: AnyTask {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
     fn take_outcome(&self) -> Option<Result<T, JoinError>>;
     fn has_outcome(&self, is_so: fn(&Result<T, JoinError>) -> bool) -> bool;
-    fn tell_end(&self, told: Box<Told>);
-    fn tell_nobody(&self);
     fn detach(&self);
     fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask>;
 }
 
-/// A task: its future while it runs, its outcome afterwards.
-pub(super) struct TaskCell<F: Future> {
-    stage: RefCell<Stage<F>>,
+/// What any task has, whatever its future is.
+pub(super) struct Entry {
+    id: TaskId,
+    /// `None` only while it is dropped.
+    waker: Option<OwnWaker>,
     ended: Cell<Ended>,
-    waiter: WaiterCell,
-    /// In a box, since few tasks have one.
-    told: Cell<Option<Box<Told>>>,
     detached: Cell<bool>,
-    id: Cell<Option<TaskId>>,
-    serial: u64,
-    name: RefCell<Name>,
+    waits: Waits,
+    /// Who awaits it.
+    waiter: WaiterCell,
+    /// What few tasks have.
+    rest: Cell<Option<Box<Rest>>>,
+    /// What numbered names begin with. A function, which is smaller than what it returns.
+    stem: Cell<fn() -> &'static str>,
     executor: Weak<Executor>,
 }
 
-/// What a task is called. Nearly all are numbered, so that only a given name takes memory.
-enum Name {
-    /// By this stem and the task's number.
-    Numbered(&'static str),
-    Given(String),
+/// What a task waits for, as it was noted in its last step, and since when.
+pub(super) struct Waits {
+    pub(super) noted: Notes,
+    /// The turn of its last step, by the loop's clock, in nanoseconds.
+    pub(super) since: Cell<u64>,
 }
 
-enum Stage<F: Future> {
-    Runs(Pin<Box<F>>),
-    Ended(Result<F::Output, JoinError>),
-    /// The future is being polled or dropped, or the outcome was taken.
-    Taken,
+/// What few tasks have.
+#[derive(Default)]
+struct Rest {
+    /// A name that was given, in the place of a numbered one.
+    name: Option<String>,
+    /// Who is told of the end.
+    told: Option<Told>,
 }
 
-impl<F: Future> TaskCell<F> {
-    pub(super) fn new(future: F, serial: u64, executor: Weak<Executor>) -> TaskCell<F> {
-        TaskCell {
-            stage: RefCell::new(Stage::Runs(Box::pin(future))),
+impl Entry {
+    pub(super) fn new(id: TaskId, waker: OwnWaker, since: u64, executor: Weak<Executor>) -> Entry {
+        Entry {
+            id,
+            waker: Some(waker),
             ended: Cell::new(Ended::Not),
-            waiter: WaiterCell::default(),
-            told: Cell::new(None),
             detached: Cell::new(false),
-            id: Cell::new(None),
-            serial,
-            name: RefCell::new(Name::Numbered("Task")),
+            waits: Waits {
+                noted: Notes::blank(),
+                since: Cell::new(since),
+            },
+            waiter: WaiterCell::default(),
+            rest: Cell::new(None),
+            stem: Cell::new(|| "Task"),
             executor,
         }
     }
 
-    pub(super) fn set_id(&self, id: TaskId) {
-        self.id.set(Some(id));
+    /// Names the task to the table; `None` if its loop was closed when it was made.
+    pub(super) fn id(&self) -> Option<TaskId> {
+        self.id.is_somewhere().then_some(self.id)
     }
 
-    /// R3: out of the cell, so that no borrow is alive while it is used or dropped.
-    fn take(&self) -> Stage<F> {
-        self.stage.replace(Stage::Taken)
+    pub(super) fn number(&self) -> u64 {
+        u64::from(self.id.number())
     }
 
-    /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
-    fn end(&self, future: Pin<Box<F>>, outcome: Result<F::Output, JoinError>) {
-        let outcome = match catch_unwind(AssertUnwindSafe(|| drop(future))) {
-            Ok(()) => outcome,
-            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
-        };
-        self.ended.set(match &outcome {
-            Ok(_) => Ended::Finished,
-            Err(JoinError::Cancelled) => Ended::Cancelled,
-            Err(JoinError::Panicked(_)) => Ended::Panicked,
-        });
-        self.stage.replace(Stage::Ended(outcome));
+    /// Says where its wakers point.
+    pub(super) fn address(&self) -> TaskAddress {
+        TaskAddress::of(&self.own_waker().waker)
     }
 
-    /// Reports a panic that nobody will be told by awaiting the task.
-    fn report_if_orphaned(&self) {
-        if self.ended.get() != Ended::Panicked {
-            return;
-        }
-        let outcome = self.take();
-        let executor = self.executor.upgrade();
-        if let (Stage::Ended(Err(JoinError::Panicked(panic))), Some(executor)) = (outcome, executor)
-        {
-            executor.report_orphan(&self.name(), &panic);
-        }
-    }
-}
-
-impl<F: Future> AnyTask for TaskCell<F> {
-    fn poll(&self, cx: &mut Context<'_>) -> bool {
-        let Stage::Runs(mut future) = self.take() else {
-            return true; // ended while it was polled, by a loop that closed
-        };
-        // R10: a panic ends this task and nothing else.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => {
-                self.stage.replace(Stage::Runs(future));
-                return false;
-            }
-            Ok(Poll::Ready(value)) => Ok(value),
-            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
-        };
-        self.end(future, outcome);
-        true
+    pub(super) fn waits(&self) -> &Waits {
+        &self.waits
     }
 
-    fn cancel_now(&self) {
-        if let Stage::Runs(future) = self.take() {
-            self.end(future, Err(JoinError::Cancelled));
-        }
+    #[inline]
+    pub(super) fn own_waker(&self) -> &OwnWaker {
+        (self.waker.as_ref()).expect("a task has its waker until it is dropped")
     }
 
-    fn finish(&self) {
-        if self.detached.get() {
-            self.report_if_orphaned();
-            drop(self.take()); // the output, which nobody will take
-        }
-        self.waiter.wake();
-        if let Some(told) = self.told.take() {
-            told.listener.task_ended(told.number);
-        }
+    pub(super) fn ended(&self) -> Ended {
+        self.ended.get()
+    }
+
+    fn awaited_by(&self) -> Option<TaskAddress> {
+        let listens = self.look_at_rest(|rest| rest.told.as_ref()?.listener.sleeper());
+        listens.or_else(|| self.waiter.sleeper())
     }
 
     fn cancel(&self) -> bool {
-        match (self.id.get(), self.executor.upgrade()) {
+        match (self.id(), self.executor.upgrade()) {
             (Some(id), Some(executor)) => executor.cancel_task(id),
             _ => false,
         }
     }
 
-    fn ended(&self) -> Ended {
-        self.ended.get()
-    }
-
-    fn serial(&self) -> u64 {
-        self.serial
-    }
-
-    fn awaited_by(&self) -> Option<TaskAddress> {
-        let told = self.told.take();
-        let listens = told.as_ref().and_then(|told| told.listener.sleeper());
-        self.told.set(told);
-        listens.or_else(|| self.waiter.sleeper())
-    }
-
-    fn id(&self) -> Option<TaskId> {
-        self.id.get()
-    }
-
     fn name(&self) -> String {
-        match &*self.name.borrow() {
-            Name::Numbered(stem) => format!("{stem}-{}", self.serial),
-            Name::Given(name) => name.clone(),
-        }
+        let given = self.look_at_rest(|rest| rest.name.clone());
+        given.unwrap_or_else(|| format!("{}-{}", (self.stem.get())(), self.number()))
     }
 
-    fn name_after(&self, stem: &'static str) {
-        self.name.replace(Name::Numbered(stem));
+    fn name_after(&self, stem: fn() -> &'static str) {
+        self.stem.set(stem);
     }
 
     fn set_name(&self, name: String) {
-        self.name.replace(Name::Given(name));
+        let mut rest = self.rest.take().unwrap_or_default();
+        rest.name = Some(name);
+        self.rest.set(Some(rest));
+    }
+
+    fn tell_end(&self, told: Told) {
+        self.tell_nobody();
+        let mut rest = self.rest.take().unwrap_or_default();
+        rest.told = Some(told);
+        self.rest.set(Some(rest));
+    }
+
+    fn tell_nobody(&self) {
+        self.waiter.clear();
+        drop(self.take_told());
+    }
+
+    /// R3: out of the cell, so that no borrow is alive while it is used or dropped.
+    fn take_told(&self) -> Option<Told> {
+        let mut rest = self.rest.take()?;
+        let told = rest.told.take();
+        self.rest.set(Some(rest));
+        told
+    }
+
+    /// What looks must call nobody who may look, too.
+    fn look_at_rest<R>(&self, look: impl FnOnce(&Rest) -> Option<R>) -> Option<R> {
+        let rest = self.rest.take()?;
+        let seen = look(&rest);
+        self.rest.set(Some(rest));
+        seen
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let (Some(waker), Some(executor)) = (self.waker.take(), self.executor.upgrade()) {
+            executor.take_back(waker);
+        }
+    }
+}
+
+/// A task: its future while it runs, its outcome afterwards.
+pub(super) struct TaskCell<F: Future> {
+    entry: Entry,
+    /// `None` also while it is polled or dropped.
+    future: Cell<Option<Pin<Box<F>>>>,
+    /// `None` also when it was taken.
+    outcome: Cell<Option<Outcome<F::Output>>>,
+}
+
+/// A `Result` with a smaller error.
+enum Outcome<T> {
+    Value(T),
+    Cancelled,
+    Panicked(Box<PanicPayload>),
+}
+
+impl<T> Outcome<T> {
+    fn panicked(payload: PanicPayload) -> Outcome<T> {
+        Outcome::Panicked(Box::new(payload))
+    }
+
+    fn into_result(self) -> Result<T, JoinError> {
+        match self {
+            Outcome::Value(value) => Ok(value),
+            Outcome::Cancelled => Err(JoinError::Cancelled),
+            Outcome::Panicked(panic) => Err(JoinError::Panicked(*panic)),
+        }
+    }
+
+    fn of(result: Result<T, JoinError>) -> Outcome<T> {
+        match result {
+            Ok(value) => Outcome::Value(value),
+            Err(JoinError::Cancelled) => Outcome::Cancelled,
+            Err(JoinError::Panicked(panic)) => Outcome::panicked(panic),
+        }
+    }
+}
+
+impl<F: Future> TaskCell<F> {
+    pub(super) fn new(future: F, entry: Entry) -> TaskCell<F> {
+        TaskCell {
+            entry,
+            future: Cell::new(Some(Box::pin(future))),
+            outcome: Cell::new(None),
+        }
+    }
+
+    /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
+    fn end(&self, future: Pin<Box<F>>, outcome: Outcome<F::Output>) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => outcome,
+            Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
+        };
+        self.entry.ended.set(match &outcome {
+            Outcome::Value(_) => Ended::Finished,
+            Outcome::Cancelled => Ended::Cancelled,
+            Outcome::Panicked(_) => Ended::Panicked,
+        });
+        self.outcome.set(Some(outcome));
+    }
+
+    /// Reports a panic that nobody will be told by awaiting the task.
+    fn report_if_orphaned(&self) {
+        if self.entry.ended() != Ended::Panicked {
+            return;
+        }
+        let executor = self.entry.executor.upgrade();
+        if let (Some(Outcome::Panicked(panic)), Some(executor)) = (self.outcome.take(), executor) {
+            executor.report_orphan(&self.entry.name(), &panic);
+        }
+    }
+}
+
+impl<F: Future> AnyTask for TaskCell<F> {
+    fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    fn poll(&self, now: u64) -> Polled {
+        // R3: out of the cell, so that no borrow is alive while it is used or dropped.
+        let Some(mut future) = self.future.take() else {
+            return Polled::Ended; // while it was polled, by a loop that closed
+        };
+        let Entry { waits, .. } = &self.entry;
+        let waker = &self.entry.own_waker().waker;
+        let (noting, step) = (Noting::begin(), OwnStep::begin(waker));
+        let mut cx = Context::from_waker(waker);
+        // R10: a panic ends this task and nothing else.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+            Ok(Poll::Pending) => {
+                self.future.set(Some(future));
+                noting.end(&waits.noted);
+                waits.since.set(now);
+                return match step.asked_again() {
+                    true => Polled::Again,
+                    false => Polled::Waits,
+                };
+            }
+            Ok(Poll::Ready(value)) => Outcome::Value(value),
+            Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
+        };
+        self.end(future, outcome);
+        Polled::Ended
+    }
+
+    fn is_polled(&self) -> bool {
+        let future = self.future.take();
+        let is_polled = future.is_none() && self.entry.ended() == Ended::Not;
+        self.future.set(future);
+        is_polled
+    }
+
+    fn cancel_now(&self) {
+        if let Some(future) = self.future.take() {
+            self.end(future, Outcome::Cancelled);
+        }
+    }
+
+    fn finish(&self) {
+        if self.entry.detached.get() {
+            self.report_if_orphaned();
+            drop(self.outcome.take()); // the output, which nobody will take
+        }
+        self.entry.waiter.wake();
+        if let Some(told) = self.entry.take_told() {
+            told.listener.task_ended(told.number);
+        }
     }
 }
 
 impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
-        if self.ended.get() == Ended::Not {
-            self.waiter.register(cx.waker());
+        if self.entry.ended() == Ended::Not {
+            self.entry.waiter.register(cx.waker());
             return Poll::Pending;
         }
         match self.take_outcome() {
@@ -497,40 +631,24 @@ impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     }
 
     fn take_outcome(&self) -> Option<Result<F::Output, JoinError>> {
-        if self.ended.get() == Ended::Not {
-            return None;
-        }
-        match self.take() {
-            Stage::Ended(outcome) => Some(outcome),
-            Stage::Runs(_) | Stage::Taken => None,
-        }
+        self.outcome.take().map(Outcome::into_result)
     }
 
     fn has_outcome(&self, is_so: fn(&Result<F::Output, JoinError>) -> bool) -> bool {
-        match &*self.stage.borrow() {
-            Stage::Ended(outcome) => is_so(outcome),
-            Stage::Runs(_) | Stage::Taken => false,
-        }
-    }
-
-    fn tell_end(&self, told: Box<Told>) {
-        self.tell_nobody();
-        self.told.set(Some(told));
-    }
-
-    fn tell_nobody(&self) {
-        self.waiter.clear();
-        drop(self.told.take());
+        let Some(outcome) = self.take_outcome() else {
+            return false;
+        };
+        let is_so = is_so(&outcome);
+        self.outcome.set(Some(Outcome::of(outcome)));
+        is_so
     }
 
     fn detach(&self) {
-        self.detached.set(true);
-        self.tell_nobody();
+        self.entry.detached.set(true);
+        self.entry.tell_nobody();
         self.report_if_orphaned();
         // The output, if there is one, goes with the handle.
-        if self.ended.get() != Ended::Not {
-            drop(self.take());
-        }
+        drop(self.outcome.take());
     }
 
     fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask> {

@@ -1,6 +1,6 @@
-//! The task table: every task that has not ended, and its waker.
+//! The task table: every task that has not ended.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -15,12 +15,12 @@ use super::task::{AnyTask, TaskRef};
 use super::waker::TaskWaker;
 
 /// Names a task. The id of one that ended names nothing.
+///
+/// The index of its slot, and above that the task's number, which is counted per loop from 1,
+/// and from 1 again after four billion. In one word, since it is moved in each step: in two
+/// halves it would be written and read again as a whole, for which the processor waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TaskId {
-    index: u32,
-    /// Never zero, so that an `Option` of this is no larger.
-    generation: NonZeroU32,
-}
+pub(crate) struct TaskId(NonZeroU64);
 
 /// Every task that has not ended.
 #[derive(Default)]
@@ -29,25 +29,26 @@ pub(super) struct TaskTable {
     /// What is left of tasks that ended, to spare the next ones an allocation each.
     ///
     /// Invariant: nobody else holds them.
-    spare: Vec<Arc<TaskWaker>>,
-    last_generation: u32,
-    last_serial: u64,
+    spare: Vec<OwnWaker>,
+    last_number: u32,
 }
 
+/// What a wake needs to see of a task. All else is in the task's cell: so a table, which
+/// doubles when it is full, has little room to spare.
 struct Slot {
-    generation: NonZeroU32,
     task: Rc<dyn AnyTask>,
-    shared: Arc<TaskWaker>,
-    /// `None` while the task is polled: the two leave the table together.
-    waker: Option<Waker>,
+    /// The task's number: a slot that is used again has another.
+    number: u32,
     /// In the ready queue.
     queued: bool,
     /// To be dropped at its next step instead of being polled.
     cancelled: bool,
-    /// What it waits for, as it was noted in its last step.
-    noted: Noted,
-    /// The turn of its last step, by the loop's clock, in nanoseconds.
-    since: u64,
+}
+
+/// A task's waker, and what its clones share.
+pub(super) struct OwnWaker {
+    pub(super) waker: Waker,
+    shared: Arc<TaskWaker>,
 }
 
 /// A task that has not ended, as it is at this moment.
@@ -70,7 +71,6 @@ pub(crate) enum Stands {
 /// What a step needs, out of the table.
 pub(super) struct Step {
     pub(super) task: Rc<dyn AnyTask>,
-    pub(super) waker: Waker,
     pub(super) cancelled: bool,
 }
 
@@ -79,42 +79,100 @@ pub(super) struct Step {
 /// 1024: a burst of that many short tasks allocates no wakers the second time.
 const MAX_SPARE: usize = 1024;
 
+/// The index of a task that was never in a table: its loop was closed.
+const NOWHERE: u32 = u32::MAX;
+
+impl TaskId {
+    #[inline]
+    pub(super) fn new(index: u32, number: NonZeroU32) -> TaskId {
+        let id = NonZeroU64::from(number).get() << 32 | u64::from(index);
+        TaskId(NonZeroU64::new(id).expect("its upper half is not zero"))
+    }
+
+    #[inline]
+    pub(super) fn index(self) -> u32 {
+        self.0.get() as u32
+    }
+
+    /// The number in the task's name. Never zero.
+    #[inline]
+    pub(super) fn number(self) -> u32 {
+        (self.0.get() >> 32) as u32
+    }
+
+    /// Says whether the task was in a table once.
+    pub(super) fn is_somewhere(self) -> bool {
+        self.index() != NOWHERE
+    }
+}
+
+impl OwnWaker {
+    fn new(id: TaskId, inbox: &Arc<Inbox>) -> OwnWaker {
+        let shared = Arc::new(TaskWaker::new(id, inbox.clone()));
+        OwnWaker {
+            waker: Waker::from(shared.clone()),
+            shared,
+        }
+    }
+
+    /// The inbox was emptied.
+    pub(super) fn mail_collected(&self) {
+        self.shared.mail_collected();
+    }
+}
+
 impl TaskTable {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// The number in the name of the next task, counted per loop from 1.
-    pub(super) fn next_serial(&mut self) -> u64 {
-        self.last_serial += 1;
-        self.last_serial
+    /// The id of the task that is inserted next.
+    pub(super) fn next_id(&mut self) -> TaskId {
+        let index = u32::try_from(self.slots.vacant_key()).unwrap_or(NOWHERE);
+        assert!(index != NOWHERE, "four billion tasks don't fit into memory");
+        TaskId::new(index, self.next_number())
     }
 
-    pub(super) fn insert(
-        &mut self,
-        task: Rc<dyn AnyTask>,
-        inbox: &Arc<Inbox>,
-        since: u64,
-    ) -> TaskId {
-        let entry = self.slots.vacant_entry();
-        let index = u32::try_from(entry.key()).expect("four billion tasks don't fit into memory");
-        let generation = NonZeroU32::new(self.last_generation.wrapping_add(1));
-        let generation = generation.unwrap_or(NonZeroU32::MIN);
-        self.last_generation = generation.get();
-        let id = TaskId { index, generation };
-        let shared = reuse(&mut self.spare, id)
-            .unwrap_or_else(|| Arc::new(TaskWaker::new(id, inbox.clone())));
-        entry.insert(Slot {
-            generation: id.generation,
+    /// The id of a task that no table takes.
+    pub(super) fn next_id_nowhere(&mut self) -> TaskId {
+        TaskId::new(NOWHERE, self.next_number())
+    }
+
+    fn next_number(&mut self) -> NonZeroU32 {
+        let number = NonZeroU32::new(self.last_number.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
+        self.last_number = number.get();
+        number
+    }
+
+    /// Makes a waker for a task.
+    pub(super) fn make_waker(&mut self, id: TaskId, inbox: &Arc<Inbox>) -> OwnWaker {
+        match self.spare.pop() {
+            Some(spare) => {
+                spare.shared.reuse(id);
+                spare
+            }
+            None => OwnWaker::new(id, inbox),
+        }
+    }
+
+    /// Takes back the waker of a task that is over.
+    pub(super) fn take_back(&mut self, waker: OwnWaker) {
+        // Only if nobody else holds it: a waker that is kept must go on naming its task.
+        if self.spare.len() < MAX_SPARE && TaskWaker::is_held_only_by_its_task(&waker.shared) {
+            self.spare.push(waker);
+        }
+    }
+
+    /// Takes in the task for which the last [`next_id`](Self::next_id) was.
+    pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, id: TaskId, queued: bool) {
+        let slot = Slot {
+            number: id.number(),
             task,
-            waker: Some(Waker::from(shared.clone())),
-            shared,
-            queued: false,
+            queued,
             cancelled: false,
-            noted: Noted::NOTHING,
-            since,
-        });
-        id
+        };
+        let index = self.slots.insert(slot);
+        debug_assert_eq!(index, id.index() as usize);
     }
 
     /// Marks a task as queued. False if it is already, or has ended.
@@ -137,12 +195,6 @@ impl TaskTable {
         }
     }
 
-    pub(super) fn mail_collected(&mut self, id: TaskId) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.shared.mail_collected();
-        }
-    }
-
     /// Takes out what the step of a task needs.
     #[inline]
     pub(super) fn begin_step(&mut self, id: TaskId) -> Option<Step> {
@@ -151,56 +203,38 @@ impl TaskTable {
         slot.queued = false;
         Some(Step {
             task: slot.task.clone(),
-            waker: slot.waker.take()?,
             cancelled: slot.cancelled,
         })
     }
 
-    /// Puts back what the step needed; if the task ended, takes it out for good.
+    /// Takes a task out for good, unless the loop was closed meanwhile, which did.
     ///
     /// The caller drops what is returned when no borrow is alive (R3).
     #[must_use = "dropping a task may run a user's code: drop it where no borrow is alive"]
-    #[inline]
-    pub(super) fn end_step(
-        &mut self,
-        id: TaskId,
-        waker: Waker,
-        ended: bool,
-        noted: Noted,
-        now: u64,
-    ) -> Option<Rc<dyn AnyTask>> {
-        // Gone, if the loop was closed during the step.
-        let slot = self.get_mut(id)?;
-        if !ended {
-            slot.waker = Some(waker);
-            slot.noted = noted;
-            slot.since = now;
-            return None;
-        }
-        drop(waker); // ours: no user's code
-        let slot = self.slots.remove(id.index as usize);
-        self.spare(slot.shared);
-        Some(slot.task)
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
+        self.get_mut(id)?;
+        Some(self.slots.remove(id.index() as usize).task)
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
-        let slot = self.slots.get(id.index as usize)?;
-        (slot.generation == id.generation).then(|| slot.task.clone())
+        let slot = self.slots.get(id.index() as usize)?;
+        (slot.number == id.number()).then(|| slot.task.clone())
     }
 
     /// Returns how each task stands, the oldest first.
     pub(super) fn inspect(&self, turn_began: u64) -> Vec<Inspected> {
         let inspected = self.slots.iter().map(|(_, slot)| {
-            let (stands, since) = match (&slot.waker, slot.queued) {
-                (None, _) => (Stands::Runs, turn_began),
-                (Some(_), true) => (Stands::Queued, slot.since),
-                (Some(_), false) => (Stands::Waits, slot.since),
+            let waits = slot.task.entry().waits();
+            let (stands, since) = match (slot.task.is_polled(), slot.queued) {
+                (true, _) => (Stands::Runs, turn_began),
+                (false, true) => (Stands::Queued, waits.since.get()),
+                (false, false) => (Stands::Waits, waits.since.get()),
             };
             Inspected {
-                address: TaskAddress(Arc::as_ptr(&slot.shared).addr()),
+                address: slot.task.entry().address(),
                 task: TaskRef::new(slot.task.clone()),
                 stands,
-                noted: slot.noted,
+                noted: waits.noted.get(),
                 since: Duration::from_nanos(since),
             }
         });
@@ -212,18 +246,13 @@ impl TaskTable {
     /// Returns all tasks, the oldest first.
     pub(super) fn all(&self) -> Vec<Rc<dyn AnyTask>> {
         let mut tasks: Vec<_> = self.slots.iter().map(|(_, s)| s.task.clone()).collect();
-        tasks.sort_by_key(|task| task.serial());
+        tasks.sort_by_key(|task| task.entry().number());
         tasks
     }
 
     pub(super) fn ids(&self) -> Vec<TaskId> {
-        self.slots
-            .iter()
-            .map(|(index, slot)| TaskId {
-                index: index as u32,
-                generation: slot.generation,
-            })
-            .collect()
+        let ids = self.slots.iter().map(|(_, slot)| slot.task.entry().id());
+        ids.flatten().collect()
     }
 
     /// Takes one task out, for a loop that closes.
@@ -234,20 +263,7 @@ impl TaskTable {
 
     #[inline]
     fn get_mut(&mut self, id: TaskId) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(id.index as usize)?;
-        (slot.generation == id.generation).then_some(slot)
+        let slot = self.slots.get_mut(id.index() as usize)?;
+        (slot.number == id.number()).then_some(slot)
     }
-
-    fn spare(&mut self, mut shared: Arc<TaskWaker>) {
-        // Only if nobody else holds it: a waker that is kept must go on naming its task.
-        if self.spare.len() < MAX_SPARE && Arc::get_mut(&mut shared).is_some() {
-            self.spare.push(shared);
-        }
-    }
-}
-
-fn reuse(spare: &mut Vec<Arc<TaskWaker>>, id: TaskId) -> Option<Arc<TaskWaker>> {
-    let mut shared = spare.pop()?;
-    Arc::get_mut(&mut shared)?.reuse(id);
-    Some(shared)
 }

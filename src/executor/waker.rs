@@ -4,8 +4,9 @@
 //! the task table has the rest. Woken on the loop's own thread, it queues the task: no
 //! lock, no system call. Woken on another, it takes the inbox.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::task::Wake;
 
 use super::inbox::{Inbox, Message};
@@ -14,7 +15,9 @@ use super::wake_locally;
 
 /// What a task's wakers share.
 pub(super) struct TaskWaker {
-    id: TaskId,
+    /// The id of the task. Written only while nobody but its task holds this.
+    index: AtomicU32,
+    number: AtomicU32,
     inbox: Arc<Inbox>,
     /// A wake is in the inbox: another one would say the same.
     ///
@@ -27,16 +30,27 @@ pub(super) struct TaskWaker {
 impl TaskWaker {
     pub(super) fn new(id: TaskId, inbox: Arc<Inbox>) -> TaskWaker {
         TaskWaker {
-            id,
+            index: AtomicU32::new(id.index()),
+            number: AtomicU32::new(id.number()),
             inbox,
             mailed: AtomicBool::new(false),
         }
     }
 
+    /// Says whether all clones are gone: then it may serve another task.
+    pub(super) fn is_held_only_by_its_task(shared: &Arc<TaskWaker>) -> bool {
+        // The task holds two: this one, and the waker that it is polled with.
+        let alone = Arc::strong_count(shared) == 2;
+        // What others did with the last clone comes before what the next task does.
+        fence(Ordering::Acquire);
+        alone
+    }
+
     /// Serves another task, once nobody else holds it.
-    pub(super) fn reuse(&mut self, id: TaskId) {
-        self.id = id;
-        *self.mailed.get_mut() = false;
+    pub(super) fn reuse(&self, id: TaskId) {
+        self.index.store(id.index(), Ordering::Relaxed);
+        self.number.store(id.number(), Ordering::Relaxed);
+        self.mailed.store(false, Ordering::Relaxed);
     }
 
     /// The inbox was emptied. A wake from now on sends another message.
@@ -44,6 +58,15 @@ impl TaskWaker {
         // Acquires what was done before a wake that came after the inbox was emptied, and
         // found the flag still set: the poll that follows is the one it asked for.
         self.mailed.swap(false, Ordering::AcqRel);
+    }
+
+    #[inline]
+    fn id(&self) -> TaskId {
+        let number = NonZeroU32::new(self.number.load(Ordering::Relaxed));
+        TaskId::new(
+            self.index.load(Ordering::Relaxed),
+            number.expect("only the numbers of ids are stored"),
+        )
     }
 }
 
@@ -53,12 +76,13 @@ impl Wake for TaskWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if wake_locally(&self.inbox, self.id) {
+        let id = self.id();
+        if wake_locally(&self.inbox, id) {
             return;
         }
         if !self.mailed.swap(true, Ordering::AcqRel) {
             // A closed loop polls nobody any more: nothing is lost.
-            let _ = self.inbox.send(Message::Wake(self.id));
+            let _ = self.inbox.send(Message::Wake(id));
         }
     }
 }

@@ -113,7 +113,7 @@ where
         let unfinished = Unfinished::new(&writer, server.clone(), key);
         let serving = serve_client(handler.clone(), Box::new((reader, writer)), unfinished);
         let task = server.handle.create_task(serving);
-        task.name_after(type_name::<F>());
+        task.name_after(type_name::<F>);
         if let Some(id) = task.id() {
             server.attached.handled_by(key, id);
         }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::event_loop::running_loop;
-use crate::executor::{Task, TaskRef, has_budget};
+use crate::executor::{Task, TaskRef, has_budget, step_again};
 
 /// Runs a future as a task on the running loop; its first step comes in the next turn.
 ///
@@ -136,7 +136,7 @@ pub async fn yield_now() {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
-        cx.waker().wake_by_ref();
+        step_again(cx.waker());
         Poll::Pending
     })
     .await;

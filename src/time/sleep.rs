@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::event_loop::{LoopHandle, SleepTimer, running_loop};
+use crate::executor::step_again;
 
 /// Waits until `delay` is over, never less. Zero suspends for exactly one turn.
 ///
@@ -94,7 +95,7 @@ impl Future for Sleep {
                 return Poll::Ready(());
             }
             if immediate {
-                cx.waker().wake_by_ref();
+                step_again(cx.waker());
                 return Poll::Pending;
             }
         }
