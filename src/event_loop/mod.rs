@@ -21,6 +21,7 @@
 mod turn; //        one turn: begin here
 mod spin; //        what it may do before it sleeps
 mod timers; //      callbacks that wait for their time
+mod schedule; //    which of them is first
 mod loop_handle; // what a program asks of the loop
 mod remote; //      what other threads may ask of it
 mod running; //     which loop runs on this thread

@@ -1,19 +1,17 @@
 //! The timers: callbacks that wait for their time.
 //!
 //! ```text
-//!   call_later, call_at, sleep ──► heap, by time, equal times first come first served (D1)
+//!   call_later, call_at, sleep ──► schedule, by time, equal times first come first served (D1)
 //!   a turn: drop what was cancelled; how long to the first?; queue those that are due
 //! ```
 //!
-//! Always true: no timer is queued before its time. A cancelled one stays in the heap
-//! until it comes to the top, or until there are so many that sweeping pays: so the heap
-//! is at most twice as long as there are timers that wait, and two, or [`MIN_SWEPT`].
+//! Always true: no timer is queued before its time. A cancelled one stays where it is
+//! until it comes to the top, or until there are so many that sweeping pays: so there are
+//! at most twice as many as there are timers that wait, and two, or [`MIN_SWEPT`].
 //!
 //! asyncio: `BaseEventLoop._scheduled` and `TimerHandle`.
 
 use std::cell::{Cell, RefCell};
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
@@ -22,7 +20,9 @@ use std::time::Duration;
 use crate::executor::{Handle, HandleCell};
 use crate::waits::TaskAddress;
 
-/// Timers in the heap up to which cancelled ones are left where they are.
+use super::schedule::Schedule;
+
+/// Timers in the schedule up to which cancelled ones are left where they are.
 const MIN_SWEPT: usize = 100;
 
 /// A callback that waits for its time, as `call_later` and `call_at` return it.
@@ -98,19 +98,11 @@ impl Drop for SleepTimer {
 /// The timers of a loop.
 #[derive(Default)]
 pub(super) struct Timers {
-    heap: RefCell<BinaryHeap<Entry>>,
-    /// Entries of the heap that were cancelled.
+    schedule: RefCell<Schedule<Rc<HandleCell>>>,
+    /// Timers of the schedule that were cancelled.
     ///
     /// Invariant: never less than there are.
     cancelled: Cell<usize>,
-    /// Counts the timers, so that equal times keep their order.
-    next_sequence: Cell<u64>,
-}
-
-struct Entry {
-    when: Duration,
-    sequence: u64,
-    handle: Rc<HandleCell>,
 }
 
 impl Timers {
@@ -148,80 +140,86 @@ impl Timers {
 
     fn sweep_top(&self) {
         while self.cancelled.get() > 0 {
-            let mut heap = self.heap.borrow_mut();
-            if heap.peek().is_none_or(|entry| entry.handle.is_waiting()) {
+            let mut schedule = self.schedule.borrow_mut();
+            if schedule
+                .first()
+                .is_none_or(|(_, handle)| handle.is_waiting())
+            {
                 return;
             }
-            heap.pop();
+            // Cancelling dropped the callback already: no user's code runs here.
+            schedule.pop();
             self.cancelled.set(self.cancelled.get() - 1);
         }
     }
 
     fn sweep_if_mostly_cancelled(&self) -> bool {
-        let len = self.heap.borrow().len();
+        let len = self.schedule.borrow().len();
         let pays = len > MIN_SWEPT && self.cancelled.get() * 2 > len;
         if pays {
-            // Cancelling dropped the callbacks already: no user's code runs here.
-            let mut heap = self.heap.borrow_mut();
-            heap.retain(|entry| entry.handle.is_waiting());
-            self.cancelled.set(0);
+            self.sweep_all();
         }
         pays
     }
 
+    #[cold]
+    fn sweep_all(&self) {
+        // Cancelling dropped the callbacks already: no user's code runs here.
+        self.schedule
+            .borrow_mut()
+            .retain(|handle| handle.is_waiting());
+        self.cancelled.set(0);
+    }
+
     /// Returns when the first timer is due.
+    #[inline]
     pub(super) fn first(&self) -> Option<Duration> {
-        self.heap.borrow().peek().map(|entry| entry.when)
+        let schedule = self.schedule.borrow();
+        schedule.first().map(|(when, _)| when)
     }
 
     /// Takes the first timer out if it is due at `now`.
+    #[inline]
     pub(super) fn pop_due(&self, now: Duration) -> Option<Rc<HandleCell>> {
-        let mut heap = self.heap.borrow_mut();
-        if heap.peek()?.when > now {
+        let mut schedule = self.schedule.borrow_mut();
+        if schedule.first()?.0 > now {
             return None;
         }
-        let handle = heap.pop()?.handle;
+        let handle = schedule.pop()?;
         if !handle.is_waiting() {
             self.cancelled.set(self.cancelled.get() - 1);
         }
         Some(handle)
     }
 
-    /// Returns how many timers lie in the heap, cancelled ones included.
+    /// Returns how many timers are scheduled, cancelled ones included.
     pub(super) fn len(&self) -> usize {
-        self.heap.borrow().len()
+        self.schedule.borrow().len()
     }
 
     /// Returns which tasks wait for which times.
     pub(super) fn sleepers(&self) -> Vec<(TaskAddress, Duration)> {
-        let heap = self.heap.borrow();
-        let waking = heap.iter().filter(|entry| entry.handle.is_waiting());
+        let schedule = self.schedule.borrow();
+        let waking = schedule.iter().filter(|(_, handle)| handle.is_waiting());
         waking
-            .filter_map(|entry| Some((entry.handle.sleeper()?, entry.when)))
+            .filter_map(|(when, handle)| Some((handle.sleeper()?, when)))
             .collect()
     }
 
     /// Takes one timer out, for a loop that closes.
     pub(super) fn take_any(&self) -> Option<Rc<HandleCell>> {
-        let entry = self.heap.borrow_mut().pop();
-        entry.map(|entry| entry.handle)
+        self.schedule.borrow_mut().pop()
     }
 
     fn insert(&self, when: Duration, handle: Rc<HandleCell>) {
         // R9: one step may set and drop any number of timers, before the turn sweeps. Half
-        // of the heap goes at a time, so that what this costs is shared by those cancelled.
+        // of them goes at a time, so that what this costs is shared by those cancelled.
         self.sweep_if_mostly_cancelled();
-        let sequence = self.next_sequence.get();
-        self.next_sequence.set(sequence + 1);
-        self.heap.borrow_mut().push(Entry {
-            when,
-            sequence,
-            handle,
-        });
+        self.schedule.borrow_mut().insert(when, handle);
     }
 
     fn cancel(&self, handle: &HandleCell) {
-        // One that is due may have left the heap for the ready queue: then the count is
+        // One that is due may have left the schedule for the ready queue: then the count is
         // one too high until the next sweep, which only makes that one come early.
         if handle.is_waiting() {
             // R10: counted first, since cancelling drops the callback, which may panic.
@@ -230,27 +228,6 @@ impl Timers {
         }
     }
 }
-
-/// The greatest entry is the one that is due first: `BinaryHeap` keeps that on top.
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.when, other.sequence).cmp(&(self.when, self.sequence))
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.sequence == other.sequence
-    }
-}
-
-impl Eq for Entry {}
 
 #[cfg(test)]
 mod tests {
@@ -268,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn tim_08_sweeping_rebuilds_the_heap_once_most_of_many_are_cancelled() {
+    fn tim_08_sweeping_empties_the_schedule_once_most_of_many_are_cancelled() {
         let (timers, handles) = timers(200);
         handles[100..].iter().for_each(TimerHandle::cancel);
         timers.sweep();
@@ -311,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_timer_cancelled_after_it_left_the_heap_does_no_harm() {
+    fn a_timer_cancelled_after_it_left_the_schedule_does_no_harm() {
         let (timers, handles) = timers(3);
         let due = timers.pop_due(Duration::ZERO).expect("the first is due");
         handles[0].cancel();
@@ -344,7 +321,7 @@ mod tests {
         assert!(cancelled.is_err());
         assert_eq!(timers.cancelled.get(), 1);
         let due = timers.pop_due(Duration::from_secs(1));
-        due.expect("it lies in the heap").run();
+        due.expect("it is scheduled").run();
         assert_eq!((timers.len(), timers.cancelled.get()), (0, 0));
     }
 

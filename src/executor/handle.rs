@@ -1,7 +1,7 @@
 //! The handle: a scheduled callback that can be cancelled.
 
 use std::any::type_name;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
@@ -38,7 +38,7 @@ impl Handle {
 
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Handle({}, {:?})", self.0.name, self.0.state.get())
+        write!(f, "Handle({}, {:?})", self.0.name(), self.0.state.get())
     }
 }
 
@@ -62,9 +62,11 @@ impl<F: FnOnce()> Callback for F {
 
 /// What a handle and the queue share.
 pub(crate) struct HandleCell {
-    name: &'static str,
+    /// A function, which is smaller than what it returns.
+    name: fn() -> &'static str,
     state: Cell<State>,
-    action: RefCell<Option<Action>>,
+    /// R3: out of the cell whenever it is used or dropped.
+    action: Cell<Option<Action>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,31 +86,34 @@ enum Action {
 impl HandleCell {
     pub(crate) fn new<F: FnOnce() + 'static>(callback: F) -> Rc<HandleCell> {
         Rc::new(HandleCell {
-            name: type_name::<F>(),
+            name: type_name::<F>,
             state: Cell::new(State::Waiting),
-            action: RefCell::new(Some(Action::Call(Box::new(callback)))),
+            action: Cell::new(Some(Action::Call(Box::new(callback)))),
         })
     }
 
     pub(crate) fn waking(waker: Waker) -> Rc<HandleCell> {
         Rc::new(HandleCell {
-            name: "Waker",
+            name: || "Waker",
             state: Cell::new(State::Waiting),
-            action: RefCell::new(Some(Action::Wake(waker))),
+            action: Cell::new(Some(Action::Wake(waker))),
         })
     }
 
     /// The type of the callback, which names the function it was written in.
     pub(crate) fn name(&self) -> &'static str {
-        self.name
+        (self.name)()
     }
 
     /// Says who will be woken, if it wakes a task.
     pub(crate) fn sleeper(&self) -> Option<TaskAddress> {
-        match &*self.action.borrow() {
+        let action = self.action.take();
+        let sleeper = match &action {
             Some(Action::Wake(waker)) => Some(TaskAddress::of(waker)),
             _ => None,
-        }
+        };
+        self.action.set(action);
+        sleeper
     }
 
     /// Says whether it neither ran nor was cancelled.
@@ -121,7 +126,7 @@ impl HandleCell {
             return;
         }
         self.state.set(State::Ran);
-        let action = self.action.borrow_mut().take();
+        let action = self.action.take();
         match action {
             Some(Action::Call(callback)) => callback(),
             Some(Action::Wake(waker)) => waker.wake(),
@@ -135,14 +140,14 @@ impl HandleCell {
             return false;
         }
         self.state.set(State::Cancelled);
-        let action = self.action.borrow_mut().take();
+        let action = self.action.take();
         drop(action);
         true
     }
 
     /// Has another waker woken in the place of the one given first.
     pub(crate) fn renew_waker(&self, waker: &Waker) {
-        let known = self.action.borrow_mut().take();
+        let known = self.action.take();
         let renewed = match known {
             Some(Action::Wake(known)) if known.will_wake(waker) => known,
             stale => {
@@ -150,6 +155,6 @@ impl HandleCell {
                 waker.clone()
             }
         };
-        *self.action.borrow_mut() = Some(Action::Wake(renewed));
+        self.action.set(Some(Action::Wake(renewed)));
     }
 }

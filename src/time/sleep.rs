@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::event_loop::{LoopHandle, SleepTimer, running_loop};
+use crate::event_loop::{SleepTimer, running_loop};
 use crate::executor::step_again;
 
 /// Waits until `delay` is over, never less. Zero suspends for exactly one turn.
@@ -70,11 +70,12 @@ impl Sleep {
         self.yielded = false;
     }
 
-    fn deadline(&mut self, handle: &LoopHandle) -> Duration {
+    /// Returns the deadline, which is known from the first poll on.
+    fn deadline(&mut self, now: Duration) -> Duration {
         match self.until {
             Until::Deadline(deadline) => deadline,
             Until::Delay(delay) => {
-                let deadline = handle.deadline(delay);
+                let deadline = now.saturating_add(delay);
                 self.until = Until::Deadline(deadline);
                 deadline
             }
@@ -88,8 +89,9 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let handle = running_loop();
         let immediate = matches!(self.until, Until::Delay(Duration::ZERO));
-        let deadline = self.deadline(&handle);
-        if handle.time() >= deadline {
+        let now = handle.time();
+        let deadline = self.deadline(now);
+        if now >= deadline {
             self.timer = None;
             if std::mem::replace(&mut self.yielded, true) {
                 return Poll::Ready(());
