@@ -14,7 +14,7 @@
 
 mod lines;
 mod loops;
-mod memory;
+pub mod memory;
 mod tasks;
 mod timers;
 

@@ -17,9 +17,16 @@ use std::path::PathBuf;
 
 use beside_tokio::Spread;
 use beside_tokio::results::Notebook;
+use micro::memory::{IDLE_TASKS, be_measured};
 use micro::{Part, parts};
 
 fn main() -> io::Result<()> {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, first, way, n] = &arguments[..] {
+        if first == IDLE_TASKS {
+            return be_measured(way, n);
+        }
+    }
     let options = Options::parse()?;
     let mut notebook = Notebook::open(options.results.as_deref())?;
     println!("each: the median of its costs; Tokio's to millstream's: median (least-greatest)");

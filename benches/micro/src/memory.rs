@@ -1,18 +1,29 @@
-//! Memory: what an idle task takes.
+//! Memory: what an idle task takes, its future included.
+//!
+//! How much the resident memory of a process grows that does nothing else, so that what the
+//! allocator adds to each piece is in it, and the room that a table has to spare only where
+//! it was touched. Counting each allocation would be the same on every run; but what counts
+//! them would be in the way of all other parts, and most of whoever allocates more often.
 
 use std::cell::Cell;
+use std::env;
+use std::fs;
 use std::future::poll_fn;
 use std::io;
+use std::process::Command;
 use std::task::Poll;
 
-use ::millstream::EventLoop;
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::task::LocalSet;
-
+use crate::loops::{current_thread, local_runtime, local_set, millstream};
 use crate::{Part, Run, Way};
+
+/// The first argument of the process that is measured: then come the way and the number.
+pub const IDLE_TASKS: &str = "idle-tasks";
 
 /// Tasks that are spawned before they take their first steps: so no queue becomes long.
 const WAVE: u64 = 100;
+
+/// Tasks that are spawned before the first measurement: so that what all need is there.
+const WARM_UP: u64 = 1_000;
 
 pub(crate) fn parts() -> Vec<Part> {
     let way = |who, run| Way {
@@ -23,46 +34,44 @@ pub(crate) fn parts() -> Vec<Part> {
         group: "memory",
         name: "an idle task",
         unit: "bytes",
-        times: 10_000,
+        times: 100_000,
         ways: vec![
-            way("millstream", millstream),
-            way("tokio spawn", spawn),
-            way("tokio LocalSet", local_set),
-            way("tokio LocalRuntime", local_runtime),
+            way("millstream", |n| in_a_process("millstream", n)),
+            way("tokio spawn", |n| in_a_process("spawn", n)),
+            way("tokio LocalSet", |n| in_a_process("local_set", n)),
+            way("tokio LocalRuntime", |n| in_a_process("local_runtime", n)),
         ],
     }]
 }
 
-fn millstream(n: u64) -> io::Result<u64> {
-    let event_loop = EventLoop::new()?;
-    bytes_held(|| event_loop.run_until_complete(spawn_idle::millstream(n)))
+fn in_a_process(way: &str, n: u64) -> io::Result<u64> {
+    let output = Command::new(env::current_exe()?)
+        .args([IDLE_TASKS, way, &n.to_string()])
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    printed.trim().parse().map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        io::Error::other(format!(
+            "expected a number of bytes, not {printed:?}; {said}"
+        ))
+    })
 }
 
-fn spawn(n: u64) -> io::Result<u64> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    bytes_held(|| Ok(runtime.block_on(spawn_idle::spawn(n))))
-}
-
-fn local_set(n: u64) -> io::Result<u64> {
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let tasks = LocalSet::new();
-    bytes_held(|| Ok(tasks.block_on(&runtime, spawn_idle::spawn_local(n))))
-}
-
-fn local_runtime(n: u64) -> io::Result<u64> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
-    bytes_held(|| Ok(runtime.block_on(spawn_idle::spawn_local(n))))
-}
-
-/// What was asked of the allocator and not given back, the spare room of tables included.
-/// What the allocator adds to each piece is its own.
-fn bytes_held(run: impl FnOnce() -> io::Result<u64>) -> io::Result<u64> {
-    let mut waiting = Ok(0);
-    let counts = allocation_counter::measure(|| waiting = run());
-    waiting?;
-    u64::try_from(counts.bytes_current).map_err(io::Error::other)
+/// What the process that is measured does: prints by how many bytes it has grown.
+///
+/// # Errors
+/// If there is no such way, or the system doesn't tell how much memory is resident.
+pub fn be_measured(way: &str, n: &str) -> io::Result<()> {
+    let n = n.parse().map_err(io::Error::other)?;
+    let bytes = match way {
+        "millstream" => millstream(spawn_idle::millstream(n))?,
+        "spawn" => current_thread(spawn_idle::spawn(n))?,
+        "local_set" => local_set(spawn_idle::spawn_local(n))?,
+        "local_runtime" => local_runtime(spawn_idle::spawn_local(n))?,
+        _ => Err(io::Error::other(format!("there is no way {way:?}"))),
+    }?;
+    println!("{bytes}");
+    Ok(())
 }
 
 /// Spawns tasks that nobody will join, and sees each take its first step.
@@ -71,9 +80,12 @@ mod spawn_idle {
 
     macro_rules! spawn_idle {
         ($name:ident, $spawn:path, $yield_now:path) => {
-            pub(super) async fn $name(n: u64) -> u64 {
-                WAITING.set(0);
-                for wave in 0..n / WAVE {
+            pub(super) async fn $name(n: u64) -> io::Result<u64> {
+                let mut before = 0;
+                for wave in 0..(WARM_UP + n) / WAVE {
+                    if wave == WARM_UP / WAVE {
+                        before = resident_bytes()?;
+                    }
                     for _ in 0..WAVE {
                         drop($spawn(wait_for_ever()));
                     }
@@ -81,7 +93,7 @@ mod spawn_idle {
                         $yield_now().await;
                     }
                 }
-                WAITING.get()
+                Ok(resident_bytes()? - before)
             }
         };
     }
@@ -116,4 +128,14 @@ async fn wait_for_ever() {
         Poll::Pending
     })
     .await
+}
+
+fn resident_bytes() -> io::Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let kibibytes = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"))
+        .ok_or_else(|| io::Error::other("/proc/self/status tells no VmRSS"))?;
+    let kibibytes: u64 = kibibytes.trim().parse().map_err(io::Error::other)?;
+    Ok(kibibytes * 1024)
 }
