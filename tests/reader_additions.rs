@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use millstream::{
     AfterEof, ConnError, EofKind, ErrorPolicy, EventLoop, OverlongPolicy, Protocol, ReadError,
-    ReadInto, StreamReader, StreamReaderProtocol, StreamWriter, Transport, memory_stream_pair, run,
-    yield_now,
+    ReadInto, StreamReader, StreamReaderProtocol, StreamWriter, Transport, create_task,
+    memory_stream_pair, run, yield_now,
 };
 
 use stream_support::{
@@ -430,6 +430,80 @@ fn d16_discarding_costs_one_error_for_one_long_line() -> io::Result<()> {
     feed.feed_data(b" still\nok\n");
     assert_eq!(line.done()?, b"ok\n");
     Ok(())
+}
+
+#[test]
+fn an_error_comes_before_the_next_line_of_a_burst_unless_data_comes_first() -> io::Result<()> {
+    let mut reader = fed(b"a\nb\nc\nd\n");
+    assert_eq!(at_once(reader.readline())?, b"a\n");
+    assert_eq!(at_once(reader.readline_ref())?, b"b\n");
+    reader.set_exception(reset());
+    assert_reset(at_once(reader.readline()));
+    assert_reset(at_once(reader.readline_ref()).map(<[u8]>::to_vec));
+    reader.set_error_policy(ErrorPolicy::DataFirst);
+    assert_eq!(at_once(reader.readline())?, b"c\n");
+    assert_eq!(at_once(reader.readline_ref())?, b"d\n");
+    assert_reset(at_once(reader.readline()));
+    Ok(())
+}
+
+#[test]
+fn a_line_of_a_burst_may_be_too_long() -> io::Result<()> {
+    let burst = b"ab\nabcd\nabcde\nef\n";
+    let mut reader = with_limit(4, burst)?;
+    assert_eq!(at_once(reader.readline())?, b"ab\n");
+    assert_eq!(at_once(reader.readline())?, b"abcd\n");
+    assert_too_long(at_once(reader.readline()), 6);
+    assert_eq!(at_once(reader.readline())?, b"ef\n");
+    let mut reader = with_limit(4, burst)?;
+    assert_eq!(at_once(reader.readline_ref())?, b"ab\n");
+    assert_eq!(at_once(reader.readline_ref())?, b"abcd\n");
+    assert_too_long(at_once(reader.readline_ref()), 6);
+    assert_eq!(at_once(reader.readline_ref())?, b"ef\n");
+    Ok(())
+}
+
+#[test]
+fn reads_of_all_kinds_share_the_lines_of_a_burst() -> io::Result<()> {
+    let mut reader = fed(b"a\nb\nc;d\ne\nf\ng");
+    assert_eq!(at_once(reader.readline_ref())?, b"a\n");
+    assert_eq!(at_once(reader.readline())?, b"b\n");
+    assert_eq!(at_once(reader.readuntil(";"))?, b"c;");
+    assert_eq!(at_once(reader.readline())?, b"d\n");
+    drop(Step::waiting(reader.readuntil(";")));
+    assert_eq!(at_once(reader.readline_ref())?, b"e\n");
+    assert_eq!(at_once(reader.readline())?, b"f\n");
+    reader.feed_data(b"h\n");
+    assert_eq!(at_once(reader.readline())?, b"gh\n");
+    Ok(())
+}
+
+#[test]
+fn d4_a_loop_over_the_lines_of_a_burst_lets_others_run() -> io::Result<()> {
+    run(async {
+        for lent in [false, true] {
+            yield_now().await; // a step of its own for each
+            let mut reader = fed(&b"line\n".repeat(200));
+            let others_ran = Rc::new(Cell::new(false));
+            let seen = others_ran.clone();
+            create_task(async move { seen.set(true) });
+            for others_may_run in [false, true] {
+                for _ in 0..100 {
+                    match lent {
+                        true => assert_eq!(reader.readline_ref().await?, b"line\n"),
+                        false => assert_eq!(reader.readline().await?, b"line\n"),
+                    }
+                }
+                assert_eq!(
+                    others_ran.get(),
+                    others_may_run,
+                    "a hundred are in the budget"
+                );
+            }
+            assert_eq!(reader.buffered(), b"");
+        }
+        io::Result::Ok(())
+    })
 }
 
 #[test]
