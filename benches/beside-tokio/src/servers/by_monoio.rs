@@ -3,7 +3,7 @@
 use std::io;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt};
-use monoio::net::{ListenerOpts, TcpListener, UnixListener};
+use monoio::net::{TcpListener, UnixListener};
 use monoio::{LegacyDriver, RuntimeBuilder};
 
 use super::{Place, READ_BUFFER, announce, announce_path};
@@ -22,9 +22,11 @@ pub(super) fn serve(place: Place) -> io::Result<()> {
                 }
             }
             Place::Unix(path) => {
-                // Its default, which Linux refuses to Unix-domain sockets since 6.13.
-                let no_shared_port = ListenerOpts::new().reuse_port(false);
-                let listener = UnixListener::bind_with_config(&path, &no_shared_port)?;
+                // Its own `bind` leaves a blocking socket, on which the second `accept` of its
+                // epoll driver stops the thread.
+                let listener = std::os::unix::net::UnixListener::bind(&path)?;
+                listener.set_nonblocking(true)?;
+                let listener = UnixListener::from_std(listener)?;
                 announce_path(&path);
                 loop {
                     let (stream, _) = listener.accept().await?;

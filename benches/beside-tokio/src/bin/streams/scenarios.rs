@@ -102,8 +102,7 @@ const ECHOERS: &[Candidate] = &[
     Candidate::Uvloop,
 ];
 
-/// monoio is not among them: a client's read timed out with its 0.2 on epoll, which wasn't
-/// looked into.
+/// Fewer than over TCP: how the others differ doesn't depend on the socket.
 const OVER_UNIX: &[Candidate] = &[
     Candidate::Tokio,
     Candidate::Streams,
@@ -111,6 +110,7 @@ const OVER_UNIX: &[Candidate] = &[
     Candidate::Protocol,
     Candidate::Mio,
     Candidate::Smol,
+    Candidate::Monoio,
     Candidate::Asyncio,
     Candidate::Uvloop,
 ];
