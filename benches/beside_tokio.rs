@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cargo bench --bench beside_tokio                     all of it: about 20 minutes
-//!   cargo bench --bench beside_tokio -- --quick          all of it, roughly: about 6
+//!   cargo bench --bench beside_tokio -- --quick          all of it, roughly: about 8
 //!   cargo bench --bench beside_tokio -- echo bulk        scenarios whose names contain these
 //!   cargo bench --bench beside_tokio -- --parts micro    one part, or several: micro,counted
 //!   cargo bench --bench beside_tokio -- --bars           prints what must hold, and whether it does
@@ -170,8 +170,8 @@ fn command(part: &str, options: &Options) -> Command {
         }
         "counted" => cargo_run("benches/counted", &[]),
         _ => {
-            // Each round builds all peers from nothing.
-            let rounds = options.rounds.clamp(1, 3).to_string();
+            // Each round builds all peers from nothing, so there are fewer.
+            let rounds = (options.rounds / 3).clamp(1, 3).to_string();
             let mut command = Command::new("benches/embedding/run");
             command.args(["--rounds", &rounds]);
             command

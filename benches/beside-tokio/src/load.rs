@@ -32,7 +32,7 @@ pub enum Connection {
 }
 
 impl Target {
-    /// Connects; a server that says nothing for half a minute fails the measurement.
+    /// Connects; a server that says nothing, or hears nothing, for half a minute fails the measurement.
     pub fn connect(&self) -> io::Result<Connection> {
         let patience = Some(Duration::from_secs(30));
         Ok(match self {
@@ -40,11 +40,13 @@ impl Target {
                 let stream = TcpStream::connect(address)?;
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(patience)?;
+                stream.set_write_timeout(patience)?;
                 Connection::Tcp(stream)
             }
             Target::Unix(path) => {
                 let stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(patience)?;
+                stream.set_write_timeout(patience)?;
                 Connection::Unix(stream)
             }
         })
