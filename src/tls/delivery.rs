@@ -13,6 +13,7 @@
 use crate::buffer::{BufferPool, ReadBuffer};
 use crate::contract::{AfterEof, EofKind, ReadInto};
 use crate::error::ConnError;
+use crate::transports::{Called, Fails};
 
 use super::engine::Engine;
 use super::error::{TlsError, peer_left_handshake, truncated};
@@ -158,7 +159,7 @@ impl TlsTransport {
             Ok(Some(ReadInto::Later)) => self.left_to_reader.set(true),
             Ok(None) => return Flow::Held,
             Err(error) => {
-                self.fatal(error, "Fatal error: protocol.get_buffer() call failed.");
+                self.callback_failed("get_buffer", error);
             }
         }
         Flow::GoesOn
@@ -173,32 +174,29 @@ impl TlsTransport {
         let n = record.len().min(most);
         let told = self.call("data_received", |p| p.data_received(&me, &record[..n]));
         engine.consume(n);
-        self.after_delivery(told, "Fatal error: protocol.data_received() call failed.");
+        self.after_delivery("data_received", told);
     }
 
     fn deliver_lent(&self, engine: &mut Engine, mut buffer: Vec<u8>) {
         let Some(me) = self.me() else { return };
         if buffer.is_empty() {
             let error = std::io::Error::other("get_buffer() returned an empty buffer");
-            self.fatal(
-                error.into(),
-                "Fatal error: protocol.get_buffer() call failed.",
-            );
+            self.callback_failed("get_buffer", error.into());
             return;
         }
         if !self.is_reading_now() {
             let told = self.call("buffer_unused", |p| p.buffer_unused(&me, buffer));
-            self.after_delivery(told, "Fatal error: protocol.buffer_unused() call failed.");
+            self.after_delivery("buffer_unused", told);
             return;
         }
         let n = engine.read_plaintext(&mut buffer);
         let told = self.call("buffer_updated", |p| p.buffer_updated(&me, buffer, n));
-        self.after_delivery(told, "Fatal error: protocol.buffer_updated() call failed.");
+        self.after_delivery("buffer_updated", told);
     }
 
-    fn after_delivery(&self, told: Result<Option<()>, ConnError>, failed: &'static str) {
+    fn after_delivery(&self, callback: &str, told: Called<()>) {
         if let Err(error) = told {
-            self.fatal(error, failed);
+            self.callback_failed(callback, error);
         }
     }
 
@@ -227,7 +225,7 @@ impl TlsTransport {
             Ok(Some(answer)) => answer,
             Ok(None) => return,
             Err(error) => {
-                return self.fatal(error, "Fatal error: protocol.eof_received() call failed.");
+                return self.callback_failed("eof_received", error);
             }
         };
         if answer == AfterEof::KeepOpen {
@@ -253,7 +251,7 @@ impl TlsTransport {
 
     fn handshake_failed(&self, error: ConnError) {
         log::debug!("{self:?}: {error}");
-        self.end(Some(error));
+        self.force_close(Some(error));
     }
 
     /// Decrypts into a reader's own memory, past the protocol, and says how much, and

@@ -24,10 +24,10 @@ use crate::buffer::{ReadBuffer, WriteBuffer};
 use crate::contract::{
     EofKind, ExtraInfoRequest, Protocol, Transport, WriteLimitsError, WritePolicy,
 };
-use crate::error::{ConnError, ExceptionContext};
+use crate::error::ConnError;
 use crate::event_loop::{LoopHandle, TimerHandle};
 use crate::executor::AtStepEnd;
-use crate::transports::ProtocolCell;
+use crate::transports::{Fails, ProtocolCell, call_failed};
 use crate::waiters::WakerSet;
 
 use super::context::ShutdownMode;
@@ -173,7 +173,7 @@ impl TlsTransport {
             .expect("the high mark is not below the low one");
         let patience = self.settings.timeouts.handshake;
         self.set_timer(patience, move |tls| {
-            tls.end(Some(handshake_timed_out(patience)));
+            tls.force_close(Some(handshake_timed_out(patience)));
         });
         self.turn_in(&[]);
     }
@@ -189,10 +189,7 @@ impl TlsTransport {
                 let made = self.call("connection_made", |p| p.connection_made(&me));
                 if let Err(error) = made {
                     // D8
-                    self.fatal(
-                        error,
-                        "Fatal error: protocol.connection_made() call failed.",
-                    );
+                    self.callback_failed("connection_made", error);
                 }
             }
         }
@@ -395,24 +392,6 @@ impl TlsTransport {
         );
     }
 
-    fn report(&self, message: &'static str, error: &ConnError) {
-        let mut context = ExceptionContext::new(message)
-            .exception(error)
-            .transport(format_args!("{self:?}"));
-        context.protocol = self.protocol.name().map(str::to_owned);
-        self.handle.call_exception_handler(&context);
-    }
-
-    /// R10: a drop of a user's value counts as a call.
-    fn drop_protocol(&self, protocol: Box<dyn Protocol>) {
-        self.handle
-            .core()
-            .executor
-            .contain("Exception in the drop of a protocol", None, || {
-                drop(protocol)
-            });
-    }
-
     // ── ending ──────────────────────────────────────────────────────────────────
 
     /// Does what `close` has begun, as far as it can be done now.
@@ -443,9 +422,9 @@ impl TlsTransport {
     fn stop_waiting(&self) {
         if self.has_sent_all() && self.settings.ending.shutdown_mode != ShutdownMode::Strict {
             // D21: what we had to say has been said.
-            self.end(None);
+            self.force_close(None);
         } else {
-            self.end(Some(shutdown_timed_out()));
+            self.force_close(Some(shutdown_timed_out()));
         }
     }
 
@@ -455,30 +434,6 @@ impl TlsTransport {
             .raw()
             .is_some_and(|raw| raw.get_write_buffer_size() == 0 && !raw.has_discarded());
         self.phase() == Phase::Shutdown && taken
-    }
-
-    /// Ends the connection with an error. The network's and the peer's are told to the
-    /// protocol alone; a bug in a callback goes to the exception handler, too.
-    pub(super) fn fatal(&self, error: ConnError, message: &'static str) {
-        if error.is_from_the_system() {
-            log::debug!("{self:?}: {message}: {error}");
-        } else {
-            self.report(message, &error);
-        }
-        self.end(Some(error));
-    }
-
-    /// Ends the connection at once. What it is lost with, `connection_lost` tells later.
-    pub(super) fn end(&self, error: Option<ConnError>) {
-        let ends = self.state.borrow_mut().unwrap();
-        if !ends {
-            return;
-        }
-        self.fate.replace(error);
-        if let Some(raw) = self.raw() {
-            raw.abort();
-        }
-        self.flush_waiters.wake_all();
     }
 
     /// The raw connection is lost: the last that happens to this one.
@@ -495,10 +450,7 @@ impl TlsTransport {
         if self.state.borrow().app() != App::Unmet {
             let told = self.call_last("connection_lost", |p| p.connection_lost(error.clone()));
             if let Err(error) = told {
-                self.report(
-                    "Fatal error: protocol.connection_lost() call failed.",
-                    &error,
-                );
+                self.report(call_failed("connection_lost"), &error);
             }
         }
         self.retire();
@@ -569,6 +521,30 @@ impl TlsTransport {
     }
 }
 
+impl Fails for TlsTransport {
+    type Protocol = dyn Protocol;
+
+    fn handle(&self) -> &LoopHandle {
+        &self.handle
+    }
+
+    fn protocol(&self) -> &ProtocolCell {
+        &self.protocol
+    }
+
+    fn force_close(&self, error: Option<ConnError>) {
+        let ends = self.state.borrow_mut().unwrap();
+        if !ends {
+            return;
+        }
+        self.fate.replace(error);
+        if let Some(raw) = self.raw() {
+            raw.abort();
+        }
+        self.flush_waiters.wake_all();
+    }
+}
+
 impl Transport for TlsTransport {
     fn answer(&self, request: &mut ExtraInfoRequest<'_>) {
         if let Some(raw) = self.raw() {
@@ -596,7 +572,7 @@ impl Transport for TlsTransport {
             _ => None,
         };
         self.turn_out();
-        self.end(error);
+        self.force_close(error);
     }
 
     fn set_protocol(&self, protocol: Box<dyn Protocol>) {

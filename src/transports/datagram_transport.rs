@@ -24,12 +24,13 @@ use crate::contract::{
     self, DatagramProtocol, DatagramTransport, ExtraInfoRequest, PeerName, SockName, SocketInfo,
     WriteLimitsError,
 };
-use crate::error::{ConnError, ExceptionContext};
+use crate::error::ConnError;
 use crate::event_loop::{LoopCore, LoopHandle};
 use crate::reactor::{Direction, EventSource, SourceId};
 
 use super::datagram_socket::DatagramSocket;
 use super::datagram_state::{Datagram, DatagramState, Fate};
+use super::failure::{Fails, call_failed};
 use super::protocol_cell::{FlowControlled, ProtocolCell};
 
 /// Datagrams that one turn sends from the queue, at the most (R9).
@@ -134,10 +135,7 @@ impl SocketDatagramTransport {
         let Some(me) = self.me() else { return };
         self.protocol.begin();
         if let Err(error) = self.call("connection_made", |p| p.connection_made(&me)) {
-            self.fatal(
-                error,
-                "Fatal error: protocol.connection_made() call failed.",
-            );
+            self.callback_failed("connection_made", error);
         }
         self.core().reactor.arm(self.id.get());
         on_made();
@@ -183,10 +181,7 @@ impl SocketDatagramTransport {
                 });
                 self.core().put_receive_buffer(buffer);
                 if let Err(error) = told {
-                    self.fatal(
-                        error,
-                        "Fatal error: protocol.datagram_received() call failed.",
-                    );
+                    self.callback_failed("datagram_received", error);
                 }
             }
             Err(error) => {
@@ -350,30 +345,6 @@ impl SocketDatagramTransport {
         }
     }
 
-    fn fatal(&self, error: ConnError, message: &'static str) {
-        if error.is_from_the_system() {
-            log::debug!("{self:?}: {message}: {error}");
-        } else {
-            self.report(message, &error);
-        }
-        self.force_close(Some(error));
-    }
-
-    fn report(&self, message: &'static str, error: &ConnError) {
-        let mut context = ExceptionContext::new(message)
-            .exception(error)
-            .transport(format_args!("{self:?}"));
-        context.protocol = self.protocol.name().map(str::to_owned);
-        self.handle.call_exception_handler(&context);
-    }
-
-    fn force_close(&self, error: Option<ConnError>) {
-        let lost_now = self.state.borrow_mut().force_close();
-        if lost_now {
-            self.queue_connection_lost(error);
-        }
-    }
-
     /// R5: `connection_lost` always comes from the ready queue.
     fn queue_connection_lost(&self, error: Option<ConnError>) {
         if let Some(me) = self.me.upgrade() {
@@ -387,10 +358,7 @@ impl SocketDatagramTransport {
             .protocol
             .call("connection_lost", discard, |p| p.connection_lost(error));
         if let Err(error) = told {
-            self.report(
-                "Fatal error: protocol.connection_lost() call failed.",
-                &error,
-            );
+            self.report(call_failed("connection_lost"), &error);
         }
         self.let_go();
     }
@@ -405,15 +373,6 @@ impl SocketDatagramTransport {
         if let Some(protocol) = self.protocol.retire() {
             self.drop_protocol(protocol);
         }
-    }
-
-    /// R10: a drop of a user's value counts as a call.
-    fn drop_protocol(&self, protocol: Box<dyn DatagramProtocol>) {
-        self.core()
-            .executor
-            .contain("Exception in the drop of a protocol", None, || {
-                drop(protocol)
-            });
     }
 }
 
@@ -476,6 +435,25 @@ impl DatagramTransport for SocketDatagramTransport {
                 Remote::Fixed(_) | Remote::Any => None,
             })
             .answer::<contract::Socket>(|| self.fd.map(SocketInfo::new));
+    }
+}
+
+impl Fails for SocketDatagramTransport {
+    type Protocol = dyn DatagramProtocol;
+
+    fn handle(&self) -> &LoopHandle {
+        &self.handle
+    }
+
+    fn protocol(&self) -> &ProtocolCell<dyn DatagramProtocol> {
+        &self.protocol
+    }
+
+    fn force_close(&self, error: Option<ConnError>) {
+        let lost_now = self.state.borrow_mut().force_close();
+        if lost_now {
+            self.queue_connection_lost(error);
+        }
     }
 }
 

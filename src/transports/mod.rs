@@ -23,6 +23,7 @@
 mod connection_state; // what is true of a connection; does no I/O
 mod water_marks; //      when writing pauses and resumes
 mod protocol_cell; //    the one place that calls a protocol
+mod failure; //          what happens when a call, or the network, fails
 mod stream_transport; // brings the two together with a socket
 mod socket; //           what bytes come from and go to
 mod pipe; //             what is like a socket in one direction only
@@ -35,10 +36,12 @@ mod memory; //           two transports that are each other's peer
 
 pub(crate) use datagram_socket::DatagramSocket;
 pub(crate) use datagram_transport::SocketDatagramTransport;
+#[cfg(feature = "tls")]
+pub(crate) use failure::{Fails, call_failed};
 pub use memory::memory_transport_pair;
 pub(crate) use pipe::{FileSocket, is_pipe, read_pipe, write_pipe};
 #[cfg(feature = "tls")]
-pub(crate) use protocol_cell::ProtocolCell;
+pub(crate) use protocol_cell::{Called, ProtocolCell};
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
 pub(crate) use socket::Socket;

@@ -8,7 +8,6 @@
 //!   close, abort, error ──► queued: connection_lost, hollow    ┘
 //! ```
 
-use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,13 +21,14 @@ use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
     SockName, SocketInfo, SourceNumber, Transport, WriteLimitsError, WritePolicy,
 };
-use crate::error::{ConnError, ExceptionContext};
+use crate::error::ConnError;
 use crate::event_loop::{LoopCore, LoopHandle};
 use crate::executor::AtStepEnd;
 use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
 use crate::waiters::WakerSet;
 
 use super::connection_state::{Admission, Call, ConnectionState, Next};
+use super::failure::{Fails, call_failed};
 use super::protocol_cell::{Called, ProtocolCell};
 use super::socket::{Socket, Ways};
 
@@ -624,38 +624,6 @@ impl StreamTransport {
 
     // ── ending ──────────────────────────────────────────────────────────────────
 
-    /// Ends the connection with an error. The network's are told to the protocol alone;
-    /// a bug in a callback goes to the exception handler, too.
-    fn fatal(&self, error: ConnError, message: impl Into<Cow<'static, str>>) {
-        let message = message.into();
-        if error.is_from_the_system() {
-            log::debug!("{self:?}: {message}: {error}");
-        } else {
-            self.report(message, &error);
-        }
-        self.force_close(Some(error));
-    }
-
-    fn callback_failed(&self, callback: &str, error: ConnError) {
-        let message = format!("Fatal error: protocol.{callback}() call failed.");
-        self.fatal(error, message);
-    }
-
-    fn report(&self, message: impl Into<Cow<'static, str>>, error: &ConnError) {
-        let mut context = ExceptionContext::new(message)
-            .exception(error)
-            .transport(format_args!("{self:?}"));
-        context.protocol = self.protocol.name().map(str::to_owned);
-        self.handle.call_exception_handler(&context);
-    }
-
-    fn force_close(&self, error: Option<ConnError>) {
-        let lost_now = self.connection.borrow_mut().force_close();
-        if lost_now {
-            self.queue_connection_lost(error);
-        }
-    }
-
     /// R5: `connection_lost` always comes from the ready queue.
     fn queue_connection_lost(&self, error: Option<ConnError>) {
         if let Some(me) = self.me.upgrade() {
@@ -670,10 +638,7 @@ impl StreamTransport {
         };
         let told = self.call_last("connection_lost", |p| p.connection_lost(error));
         if let Err(error) = told {
-            self.report(
-                "Fatal error: protocol.connection_lost() call failed.",
-                &error,
-            );
+            self.report(call_failed("connection_lost"), &error);
         }
         self.let_go();
         if let Some(on_detached) = self.on_detached.take() {
@@ -691,15 +656,6 @@ impl StreamTransport {
         if let Some(protocol) = self.protocol.retire() {
             self.drop_protocol(protocol);
         }
-    }
-
-    /// R10: a drop of a user's value counts as a call.
-    fn drop_protocol(&self, protocol: Box<dyn Protocol>) {
-        self.core()
-            .executor
-            .contain("Exception in the drop of a protocol", None, || {
-                drop(protocol)
-            });
     }
 }
 
@@ -964,6 +920,25 @@ impl StreamTransport {
     fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
         self.seen_end.set(Some(end));
         Err(io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Fails for StreamTransport {
+    type Protocol = dyn Protocol;
+
+    fn handle(&self) -> &LoopHandle {
+        &self.handle
+    }
+
+    fn protocol(&self) -> &ProtocolCell {
+        &self.protocol
+    }
+
+    fn force_close(&self, error: Option<ConnError>) {
+        let lost_now = self.connection.borrow_mut().force_close();
+        if lost_now {
+            self.queue_connection_lost(error);
+        }
     }
 }
 
