@@ -145,9 +145,7 @@ fn spins_for(duration: Duration) -> io::Result<EventLoop> {
 }
 
 fn assert_slept_never(handle: &LoopHandle) {
-    let statistics = handle.statistics();
-    assert_eq!(statistics.time_asleep, Duration::ZERO);
-    assert!(statistics.time_spinning > Duration::ZERO);
+    assert_eq!(handle.statistics().time_asleep, Duration::ZERO);
 }
 
 /// Queues itself so many times, and then stops the loop.
