@@ -78,10 +78,14 @@ impl Server {
         &self.target
     }
 
-    /// The processor time that all its threads have taken.
+    /// The processor time that all its threads have taken. Where there is no `/proc`, `ps`
+    /// tells it, in hundredths of a second.
     pub fn processor_time(&self) -> io::Result<Duration> {
+        let Ok(threads) = fs::read_dir(format!("/proc/{}/task", self.process.id())) else {
+            return parse_time(&self.asks_ps("cputime=")?);
+        };
         let mut nanoseconds = 0;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.process.id()))? {
+        for thread in threads {
             let statistics = fs::read_to_string(thread?.path().join("schedstat"))?;
             let first = statistics.split(' ').next().unwrap_or_default();
             nanoseconds += first.parse::<u64>().map_err(io::Error::other)?;
@@ -91,13 +95,24 @@ impl Server {
 
     /// Resident memory, in bytes.
     pub fn resident(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.split_whitespace().nth(1));
-        let kibibytes = kibibytes.and_then(|number| number.parse::<u64>().ok());
-        kibibytes
-            .map(|kibibytes| kibibytes * 1024)
-            .ok_or_else(|| io::Error::other("/proc tells no VmRSS"))
+        let kibibytes = match fs::read_to_string(format!("/proc/{}/status", self.process.id())) {
+            Ok(status) => status
+                .lines()
+                .find_map(|line| line.strip_prefix("VmRSS:"))
+                .map(|rest| rest.trim_end_matches("kB").to_owned())
+                .ok_or_else(|| io::Error::other("/proc tells no VmRSS"))?,
+            Err(_) => self.asks_ps("rss=")?,
+        };
+        let kibibytes: u64 = kibibytes.trim().parse().map_err(io::Error::other)?;
+        Ok(kibibytes * 1024)
+    }
+
+    fn asks_ps(&self, column: &str) -> io::Result<String> {
+        let process = self.process.id().to_string();
+        let told = Command::new("ps")
+            .args(["-o", column, "-p", &process])
+            .output()?;
+        Ok(String::from_utf8_lossy(&told.stdout).into_owned())
     }
 
     /// Ends the server under a program that counts, and which then writes what it counted.
@@ -119,6 +134,15 @@ impl Drop for Server {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Reads `[[hours:]minutes:]seconds[.hundredths]`.
+fn parse_time(text: &str) -> io::Result<Duration> {
+    let mut seconds = 0.0;
+    for part in text.trim().split(':') {
+        seconds = seconds * 60.0 + part.parse::<f64>().map_err(io::Error::other)?;
+    }
+    Ok(Duration::from_secs_f64(seconds))
 }
 
 /// Keeps this process on one processor, where there are two or more: the servers on the
@@ -150,5 +174,23 @@ pub fn allow_descriptors() {
             "the limit on descriptors stays at {:?}: {error}",
             allowed.current
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ps_tells_of_a_time_is_read() {
+        for (text, milliseconds) in [
+            ("0:01.25\n", 1_250),
+            ("01:02:03", 3_723_000),
+            ("7.5", 7_500),
+        ] {
+            let time = parse_time(text).expect("it is well-formed");
+            assert_eq!(time, Duration::from_millis(milliseconds));
+        }
+        assert!(parse_time("").is_err());
     }
 }
