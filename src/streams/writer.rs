@@ -161,11 +161,26 @@ impl StreamWriter {
     /// # asyncio
     /// No counterpart.
     pub async fn flush(&self) -> io::Result<()> {
+        if has_budget() {
+            self.transport.flush();
+            if self.transport.get_write_buffer_size() == 0 {
+                return self.check_flushed();
+            }
+        }
+        // In a box, as in `drain`.
+        Box::pin(self.flush_or_fail()).await
+    }
+
+    async fn flush_or_fail(&self) -> io::Result<()> {
         spend_budget().await;
         self.transport.flush();
         let flushed = std::future::poll_fn(|cx| self.transport.poll_flushed(cx));
         let flushed = noting(self.link.state.flow.waits_for(What::Flush), flushed);
         self.patiently(flushed).await?;
+        self.check_flushed()
+    }
+
+    fn check_flushed(&self) -> io::Result<()> {
         self.check()?;
         if self.transport.has_discarded() {
             return Err(connection_lost());
@@ -254,7 +269,8 @@ impl StreamWriter {
     /// # asyncio
     /// No counterpart.
     pub async fn closed(&self) -> Option<ConnError> {
-        self.link.state.flow.close_waiter().await
+        // In a box, as in `drain`: it is awaited once.
+        Box::pin(self.link.state.flow.close_waiter()).await
     }
 
     /// Closes, and waits until the connection is over.
