@@ -93,28 +93,40 @@ impl Address {
     }
 }
 
-/// An address that is kept for each connection: in 16 bytes, where [`Address`] takes 32.
-/// Those that are longer are boxed.
+/// The addresses of both ends, which are kept for each connection: in 16 bytes, where one
+/// [`Address`] takes 32. Those that are longer are boxed.
 #[derive(Debug)]
-pub(crate) enum KeptAddress {
-    V4(SocketAddrV4),
-    Other(Box<Address>),
+pub(crate) enum KeptNames {
+    V4(SocketAddrV4, SocketAddrV4),
+    Others(Box<(Option<Address>, Option<Address>)>),
+    Neither,
 }
 
-impl KeptAddress {
-    pub(crate) fn to_address(&self) -> Address {
-        match self {
-            KeptAddress::V4(v4) => Address::Inet(SocketAddr::V4(*v4)),
-            KeptAddress::Other(address) => (**address).clone(),
+impl KeptNames {
+    pub(crate) fn new(sock_name: Option<Address>, peer_name: Option<Address>) -> KeptNames {
+        match (sock_name, peer_name) {
+            (
+                Some(Address::Inet(SocketAddr::V4(sock))),
+                Some(Address::Inet(SocketAddr::V4(peer))),
+            ) => KeptNames::V4(sock, peer),
+            (None, None) => KeptNames::Neither,
+            others => KeptNames::Others(Box::new(others)),
         }
     }
-}
 
-impl From<Address> for KeptAddress {
-    fn from(address: Address) -> Self {
-        match address {
-            Address::Inet(SocketAddr::V4(v4)) => KeptAddress::V4(v4),
-            other => KeptAddress::Other(Box::new(other)),
+    pub(crate) fn sock_name(&self) -> Option<Address> {
+        match self {
+            KeptNames::V4(sock, _) => Some(SocketAddr::V4(*sock).into()),
+            KeptNames::Others(names) => names.0.clone(),
+            KeptNames::Neither => None,
+        }
+    }
+
+    pub(crate) fn peer_name(&self) -> Option<Address> {
+        match self {
+            KeptNames::V4(_, peer) => Some(SocketAddr::V4(*peer).into()),
+            KeptNames::Others(names) => names.1.clone(),
+            KeptNames::Neither => None,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::event_loop::{Family, LoopHandle};
 use crate::explained::explain;
 use crate::reactor::{EventSource, SourceId};
 use crate::task::create_future;
-use crate::transports::{OnDetached, Opening, Socket, StreamTransport};
+use crate::transports::{AttachedTo, Opening, Socket, StreamTransport};
 use crate::waiters::WaiterCell;
 use crate::waits::{WaitsOn, What, note};
 
@@ -230,13 +230,13 @@ pub(super) async fn make_transport(
     make_detachable(handle, socket, protocol, None).await
 }
 
-/// Does what [`make_transport`] does, and has `on_detached` called, or dropped, when the
+/// Does what [`make_transport`] does, and tells `attached_to`, or drops it, when the
 /// connection is over.
 pub(super) async fn make_detachable(
     handle: &LoopHandle,
     socket: Socket,
     protocol: Box<dyn Protocol>,
-    on_detached: Option<OnDetached>,
+    attached_to: Option<Rc<dyn AttachedTo>>,
 ) -> io::Result<Rc<dyn Transport>> {
     let (promise, made) = create_future();
     let opening = Opening {
@@ -244,7 +244,7 @@ pub(super) async fn make_detachable(
         protocol,
         peer_name: None,
         on_made: Some(Box::new(move || promise.set_result(()))),
-        on_detached,
+        attached: attached_to.map(|it| (it, 0)),
     };
     let transport: Rc<dyn Transport> = StreamTransport::open(handle, opening)?;
     let unmade = CloseOnDrop(Some(transport));

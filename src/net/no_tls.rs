@@ -5,10 +5,11 @@ use std::rc::Rc;
 
 use crate::contract::{Address, Protocol, Transport};
 use crate::event_loop::LoopHandle;
-use crate::transports::{Ending, Socket, StreamTransport};
+use crate::transports::{AttachedTo, Socket, StreamTransport};
 
 use super::connect::make_transport;
 use super::open::Destination;
+use super::server_core::ServerCore;
 
 /// What is set of TLS for a connection to be opened.
 #[derive(Debug, Default)]
@@ -65,11 +66,7 @@ pub(super) struct Above;
 impl Above {
     pub(super) fn set_raw(&self, _raw: &Rc<StreamTransport>) {}
 
-    pub(super) fn ending(&self, raw: Ending) -> Ending {
-        raw
-    }
-
-    pub(super) fn share(&self) -> Above {
-        Above
+    pub(super) fn attached_to(&self, server: &Rc<ServerCore>) -> Rc<dyn AttachedTo> {
+        server.clone()
     }
 }

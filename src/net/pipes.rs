@@ -10,7 +10,7 @@ use std::rc::Rc;
 use crate::contract::{Protocol, Transport};
 use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::{StreamReader, StreamReaderProtocol, StreamWriter};
-use crate::transports::{OnDetached, Socket, read_pipe, write_pipe};
+use crate::transports::{AttachedTo, Socket, read_pipe, write_pipe};
 
 use super::connect::{make_detachable, make_transport};
 use super::standard_streams::standard_input;
@@ -136,12 +136,12 @@ pub async fn open_write_pipe(pipe: impl Into<OwnedFd>) -> io::Result<StreamWrite
 pub(super) async fn write_stream(
     handle: &LoopHandle,
     socket: Socket,
-    on_detached: Option<OnDetached>,
+    attached_to: Option<Rc<dyn AttachedTo>>,
 ) -> io::Result<StreamWriter> {
     // Nothing is read, but reader and writer share how the connection ends.
     let reader = StreamReader::new();
     let protocol = Box::new(StreamReaderProtocol::new(&reader));
-    let transport = make_detachable(handle, socket, protocol, on_detached).await?;
+    let transport = make_detachable(handle, socket, protocol, attached_to).await?;
     Ok(StreamWriter::new(transport, &reader))
 }
 
@@ -177,13 +177,13 @@ impl OpenReader {
             Some(limit) => StreamReader::with_limit(limit)?,
             None => StreamReader::new(),
         };
-        let (socket, on_detached) = match self.source {
+        let (socket, attached_to) = match self.source {
             Source::Pipe(pipe) => (read_pipe(pipe)?, None),
             Source::StandardInput => standard_input(&self.handle)?,
         };
         let protocol = Box::new(StreamReaderProtocol::new(&reader));
         // `connection_made` gives the reader its transport.
-        make_detachable(&self.handle, socket, protocol, on_detached).await?;
+        make_detachable(&self.handle, socket, protocol, attached_to).await?;
         Ok(reader)
     }
 }

@@ -21,7 +21,7 @@ use crate::contract::{Address, Protocol, Transport};
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::event_loop::LoopHandle;
 use crate::executor::TaskId;
-use crate::transports::{Ending, Opening, Socket, StreamTransport};
+use crate::transports::{AttachedTo, Ending, Opening, Socket, StreamTransport};
 use crate::waiters::WaiterList;
 use crate::waits::What;
 
@@ -209,7 +209,7 @@ impl ServerCore {
             self.settle_listeners();
         }
         if let Err(reason) = self.open(key, socket, peer_name) {
-            self.detached(key, Ending::Error);
+            self.detach(key, Ending::Error);
             self.report_failed_connection(&reason);
         }
     }
@@ -226,15 +226,12 @@ impl ServerCore {
             .security
             .put_below(&self.handle, protocol, peer_name.as_ref())
             .map_err(|error| error.to_string())?;
-        let (server, ended) = (self.clone(), above.share());
         let opening = Opening {
             socket,
             protocol,
             peer_name,
             on_made: None,
-            on_detached: Some(Box::new(move |ending| {
-                server.detached(key, ended.ending(ending));
-            })),
+            attached: Some((above.attached_to(self), key)),
         };
         let transport =
             StreamTransport::open(&self.handle, opening).map_err(|error| error.to_string())?;
@@ -279,7 +276,7 @@ impl ServerCore {
     }
 
     /// A connection is over, and its socket closed.
-    fn detached(&self, key: Key, ending: Ending) {
+    fn detach(&self, key: Key, ending: Ending) {
         let was_full = !self.accepts();
         let handler = self.attached.detach(key);
         if let Some(handler) = handler.filter(|_| self.cancel_on_disconnect) {
@@ -358,6 +355,12 @@ impl ServerCore {
         while !self.is_idle() || self.attached.handlers() > handlers {
             self.quiet.wait().await;
         }
+    }
+}
+
+impl AttachedTo for ServerCore {
+    fn detached(self: Rc<Self>, key: Key, ending: Ending) {
+        self.detach(key, ending);
     }
 }
 

@@ -16,12 +16,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
+use std::rc::Rc;
 
 use socket2::SockRef;
 
 use crate::event_loop::{LoopHandle, running_loop};
 use crate::streams::StreamWriter;
-use crate::transports::{FileSocket, OnDetached, Socket, is_pipe, read_pipe, write_pipe};
+use crate::transports::{AttachedTo, Ending, FileSocket, Socket, is_pipe, read_pipe, write_pipe};
 
 use super::pipes::{OpenReader, Source, write_stream};
 
@@ -120,24 +121,25 @@ pub async fn open_stderr() -> io::Result<StreamWriter> {
 
 async fn open_output(which: Standard) -> io::Result<StreamWriter> {
     let handle = running_loop();
-    let (socket, on_detached) = match which.open(&handle)? {
+    let (socket, attached_to) = match which.open(&handle)? {
         Opened::AlwaysReady(file) => (FileSocket::writing(file), None),
         Opened::Watchable(fd, restoring) => (write_pipe(fd)?, on_end(restoring)),
     };
-    write_stream(&handle, socket, on_detached).await
+    write_stream(&handle, socket, attached_to).await
 }
 
 /// Opens standard input for a transport, with what is to be dropped at its end.
-pub(super) fn standard_input(handle: &LoopHandle) -> io::Result<(Socket, Option<OnDetached>)> {
+pub(super) fn standard_input(
+    handle: &LoopHandle,
+) -> io::Result<(Socket, Option<Rc<dyn AttachedTo>>)> {
     Ok(match Standard::Input.open(handle)? {
         Opened::AlwaysReady(file) => (FileSocket::reading(file), None),
         Opened::Watchable(fd, restoring) => (read_pipe(fd)?, on_end(restoring)),
     })
 }
 
-fn on_end(restoring: Option<Restoring>) -> Option<OnDetached> {
-    let restoring = restoring?;
-    Some(Box::new(move |_| drop(restoring)))
+fn on_end(restoring: Option<Restoring>) -> Option<Rc<dyn AttachedTo>> {
+    Some(Rc::new(restoring?))
 }
 
 /// One of the three.
@@ -209,6 +211,12 @@ impl Standard {
 
 /// Has a standard stream block again when it is dropped.
 struct Restoring(Standard);
+
+impl AttachedTo for Restoring {
+    fn detached(self: Rc<Self>, _number: u32, _ending: Ending) {
+        // It is dropped, and restores.
+    }
+}
 
 impl Drop for Restoring {
     fn drop(&mut self) {

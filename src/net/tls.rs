@@ -20,12 +20,14 @@ use crate::tls::{
     ClientHandshake, TlsClientContext, TlsServerContext, TlsTimeouts, TlsTransport,
     client_handshake,
 };
-use crate::transports::{Ending, Opening, Socket, StreamTransport};
+use crate::transports::{AttachedTo, Ending, Opening, Socket, StreamTransport};
 
+use super::attached::Key;
 use super::connect::make_transport;
 use super::host::Host;
 use super::open::{Connect, Destination};
 use super::serve::{Place, Serve};
+use super::server_core::ServerCore;
 
 /// Whether a connection is to be encrypted, and what it is to trust.
 ///
@@ -214,7 +216,7 @@ impl ClientSecurity {
             protocol: Box::new(protocol),
             peer_name: None,
             on_made: None,
-            on_detached: None,
+            attached: None,
         };
         let raw: Rc<dyn Transport> = StreamTransport::open(handle, opening)?;
         handshake.transport.set_raw(&raw);
@@ -367,16 +369,30 @@ impl Above {
         }
     }
 
-    /// Says what the connection ended by, of which the raw transport knows only its part.
-    pub(super) fn ending(&self, raw: Ending) -> Ending {
-        match &self.0 {
-            Some(tls) if tls.was_lost_by_error() => Ending::Error,
-            _ => raw,
+    /// Returns what the raw transport is attached to.
+    pub(super) fn attached_to(&self, server: &Rc<ServerCore>) -> Rc<dyn AttachedTo> {
+        let server = server.clone();
+        match self.0.clone() {
+            Some(tls) => Rc::new(Secured { tls, server }),
+            None => server,
         }
     }
+}
 
-    pub(super) fn share(&self) -> Above {
-        Above(self.0.clone())
+/// A connection of a server that is encrypted.
+struct Secured {
+    tls: Rc<TlsTransport>,
+    server: Rc<ServerCore>,
+}
+
+impl AttachedTo for Secured {
+    /// Tells what the connection ended by, of which the raw transport knows only its part.
+    fn detached(self: Rc<Self>, key: Key, raw: Ending) {
+        let ending = match self.tls.was_lost_by_error() {
+            true => Ending::Error,
+            false => raw,
+        };
+        self.server.clone().detached(key, ending);
     }
 }
 

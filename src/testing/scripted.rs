@@ -95,11 +95,11 @@ pub fn scripted_transport(
 ) -> (Rc<dyn Transport>, ScriptedSocket) {
     let socket = ScriptedSocket::default();
     let opening = Opening {
-        socket: Socket::Other(Box::new(InTransport(socket.clone()))),
+        socket: Socket::other(InTransport(socket.clone())),
         protocol: Box::new(protocol),
         peer_name: None,
         on_made: None,
-        on_detached: None,
+        attached: None,
     };
     let transport =
         StreamTransport::open(handle, opening).expect("only a poller can refuse a source");

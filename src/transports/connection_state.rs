@@ -26,7 +26,7 @@ use super::water_marks::WaterMarks;
 const LARGE_WRITE: usize = 4 * 1024;
 
 /// Writes to a lost connection from which on each is warned of. asyncio's number.
-const DROPPED_WRITES_WARNED: u32 = 5;
+const DROPPED_WRITES_WARNED: u8 = 5;
 
 /// All that is known of a connection, but for its socket and its protocol.
 pub(crate) struct ConnectionState {
@@ -40,7 +40,7 @@ pub(crate) struct ConnectionState {
     buffer: WriteBuffer,
     marks: WaterMarks,
     policy: WritePolicy,
-    dropped_writes: u32,
+    dropped_writes: u8,
     misuse: Option<Misuse>,
     discarded: bool,
 }

@@ -82,11 +82,11 @@ fn open(
     protocol: Box<dyn Protocol>,
 ) -> Rc<dyn Transport> {
     let opening = Opening {
-        socket: Socket::Other(Box::new(socket)),
+        socket: Socket::other(socket),
         protocol,
         peer_name: None,
         on_made: None,
-        on_detached: None,
+        attached: None,
     };
     StreamTransport::open(handle, opening).expect("only a poller can refuse a source")
 }

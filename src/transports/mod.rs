@@ -45,4 +45,4 @@ pub(crate) use protocol_cell::{Called, ProtocolCell};
 #[cfg(feature = "testing")]
 pub(crate) use socket::ByteSocket;
 pub(crate) use socket::Socket;
-pub(crate) use stream_transport::{Ending, OnDetached, Opening, StreamTransport};
+pub(crate) use stream_transport::{AttachedTo, Ending, Opening, StreamTransport};

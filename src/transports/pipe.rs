@@ -70,13 +70,13 @@ impl FileSocket {
     /// Reads from it.
     pub(crate) fn reading(file: File) -> Socket {
         let ways = Ways::In;
-        Socket::Other(Box::new(FileSocket { file, ways }))
+        Socket::other(FileSocket { file, ways })
     }
 
     /// Writes to it.
     pub(crate) fn writing(file: File) -> Socket {
         let ways = Ways::Out;
-        Socket::Other(Box::new(FileSocket { file, ways }))
+        Socket::other(FileSocket { file, ways })
     }
 }
 

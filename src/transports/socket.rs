@@ -62,12 +62,18 @@ pub(crate) enum Socket {
     Unix(UnixStream),
     ReadPipe(pipe::Receiver),
     WritePipe(pipe::Sender),
-    Other(Box<dyn ByteSocket>),
+    /// In two boxes, of which the outer one takes half as much room as the inner one: it is
+    /// for nearly all connections that this is too large.
+    Other(Box<Box<dyn ByteSocket>>),
     /// The connection is lost (R1).
     Hollow,
 }
 
 impl Socket {
+    pub(crate) fn other(socket: impl ByteSocket + 'static) -> Socket {
+        Socket::Other(Box::new(Box::new(socket)))
+    }
+
     #[inline]
     pub(super) fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {

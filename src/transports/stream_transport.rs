@@ -15,7 +15,7 @@ use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
-use crate::address::KeptAddress;
+use crate::address::KeptNames;
 use crate::buffer::MAX_RECEIVE;
 use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
@@ -49,21 +49,22 @@ pub(crate) struct StreamTransport {
     connection: RefCell<ConnectionState>,
     ways: Ways,
     protocol: ProtocolCell,
-    /// The end or the error that a `try_read` met: the next read delivers it.
-    seen_end: Cell<Option<io::Result<()>>>,
+    /// The end or the error that a `try_read` met: the next read delivers it. In a box, for
+    /// it is rare, and idle connections are many.
+    seen_end: Cell<Option<Box<io::Result<()>>>>,
     /// The protocol left the bytes that are there to a reader that pulls.
     left_to_reader: Cell<bool>,
     /// The poller was asked to watch for room to write (and is never asked to stop).
     watches_writable: Cell<bool>,
     flush_waiters: WakerSet,
-    on_detached: Cell<Option<OnDetached>>,
+    attached_to: Cell<Option<Rc<dyn AttachedTo>>>,
+    attached_as: u32,
     info: Info,
 }
 
 /// What stays known after the connection is lost.
 struct Info {
-    sock_name: Option<KeptAddress>,
-    peer_name: Option<KeptAddress>,
+    names: KeptNames,
     fd: Option<RawFd>,
     #[cfg(feature = "unix-credentials")]
     peer_credentials: Option<contract::Credentials>,
@@ -77,12 +78,17 @@ pub(crate) struct Opening {
     pub(crate) peer_name: Option<Address>,
     /// Called when `connection_made` has returned and reading has started.
     pub(crate) on_made: Option<Box<dyn FnOnce()>>,
-    /// Called when the connection was lost and its socket is closed.
-    pub(crate) on_detached: Option<OnDetached>,
+    /// Whom it is attached to until the connection was lost and its socket is closed, and
+    /// as which one.
+    pub(crate) attached: Option<(Rc<dyn AttachedTo>, u32)>,
 }
 
-/// What is called when a connection is over.
-pub(crate) type OnDetached = Box<dyn FnOnce(Ending)>;
+/// Whoever a connection is attached to, such as its server. It is dropped when the
+/// connection is over, or the loop closed.
+pub(crate) trait AttachedTo {
+    /// The connection that is attached by this number is over.
+    fn detached(self: Rc<Self>, number: u32, ending: Ending);
+}
 
 /// What a connection ended by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,14 +108,12 @@ impl StreamTransport {
             protocol,
             peer_name,
             on_made,
-            on_detached,
+            attached,
         } = opening;
+        let (attached_to, attached_as) = attached.unzip();
         socket.set_nodelay();
         let info = Info {
-            sock_name: socket.sock_name().map(KeptAddress::from),
-            peer_name: peer_name
-                .or_else(|| socket.peer_name())
-                .map(KeptAddress::from),
+            names: KeptNames::new(socket.sock_name(), peer_name.or_else(|| socket.peer_name())),
             fd: socket.fd(),
             #[cfg(feature = "unix-credentials")]
             peer_credentials: socket.peer_credentials(),
@@ -132,7 +136,8 @@ impl StreamTransport {
             left_to_reader: Cell::new(false),
             watches_writable: Cell::new(false),
             flush_waiters: WakerSet::default(),
-            on_detached: Cell::new(on_detached),
+            attached_to: Cell::new(attached_to),
+            attached_as: attached_as.unwrap_or_default(),
             info,
         });
         let owner = transport.clone();
@@ -210,7 +215,7 @@ impl StreamTransport {
         if !self.connection.borrow().is_reading() {
             return; // R6: the bit stays set, and whoever resumes queues a read
         }
-        match self.seen_end.take() {
+        match self.seen_end.take().map(|end| *end) {
             None => self.receive(me),
             Some(Ok(())) => self.on_eof(me),
             Some(Err(error)) => self.on_read_error(error),
@@ -641,8 +646,8 @@ impl StreamTransport {
             self.report(call_failed("connection_lost"), &error);
         }
         self.let_go();
-        if let Some(on_detached) = self.on_detached.take() {
-            on_detached(ending);
+        if let Some(attached_to) = self.attached_to.take() {
+            attached_to.detached(self.attached_as, ending);
         }
         self.flush_waiters.wake_all();
     }
@@ -662,8 +667,8 @@ impl StreamTransport {
 impl Transport for StreamTransport {
     fn answer(&self, request: &mut ExtraInfoRequest<'_>) {
         request
-            .answer::<PeerName>(|| self.info.peer_name.as_ref().map(KeptAddress::to_address))
-            .answer::<SockName>(|| self.info.sock_name.as_ref().map(KeptAddress::to_address))
+            .answer::<PeerName>(|| self.info.names.peer_name())
+            .answer::<SockName>(|| self.info.names.sock_name())
             .answer::<contract::Socket>(|| self.fd_of(Ways::Both).map(SocketInfo::new))
             .answer::<Pipe>(|| {
                 let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
@@ -918,7 +923,7 @@ impl StreamTransport {
     }
 
     fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
-        self.seen_end.set(Some(end));
+        self.seen_end.set(Some(Box::new(end)));
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
@@ -958,7 +963,7 @@ impl EventSource for StreamTransport {
     fn hollow(self: Rc<Self>) {
         self.connection.borrow_mut().force_close();
         self.let_go();
-        drop(self.on_detached.take());
+        drop(self.attached_to.take());
         self.flush_waiters.wake_all();
     }
 
@@ -986,8 +991,8 @@ impl fmt::Debug for StreamTransport {
         if let Some(fd) = self.info.fd {
             write!(f, " fd={fd}")?;
         }
-        if let Some(peer) = &self.info.peer_name {
-            write!(f, " peer={}", peer.to_address())?;
+        if let Some(peer) = self.info.names.peer_name() {
+            write!(f, " peer={peer}")?;
         }
         if let Ok(connection) = self.connection.try_borrow() {
             if connection.is_closing() {

@@ -11,27 +11,45 @@ pub(super) const HIGH_WATER: usize = 64 * 1024;
 
 /// The marks, and on which side of them what is queued was last.
 pub(super) struct WaterMarks {
-    /// Invariant: `low <= high`.
-    high: usize,
-    low: usize,
+    /// `None`: the marks that nobody set. In a box, for few are, and connections are many.
+    set: Option<Box<Marks>>,
     /// What is true: the size grew above `high`, and has not shrunk to `low` since.
     /// What the protocol was told, its cell knows (R4).
     paused: bool,
 }
 
+/// Invariant: `low <= high`.
+#[derive(Clone, Copy)]
+struct Marks {
+    high: usize,
+    low: usize,
+}
+
+const UNLESS_SET: Marks = Marks {
+    high: HIGH_WATER,
+    low: HIGH_WATER / 4,
+};
+
 impl WaterMarks {
     pub(super) fn new() -> WaterMarks {
         WaterMarks {
-            high: HIGH_WATER,
-            low: HIGH_WATER / 4,
+            set: None,
             paused: false,
+        }
+    }
+
+    #[inline]
+    fn marks(&self) -> Marks {
+        match &self.set {
+            None => UNLESS_SET,
+            Some(marks) => **marks,
         }
     }
 
     /// More was queued: `size` bytes are, now.
     #[inline]
     pub(super) fn grew(&mut self, size: usize) {
-        if size > self.high {
+        if size > self.marks().high {
             self.paused = true;
         }
     }
@@ -39,7 +57,7 @@ impl WaterMarks {
     /// Some was sent: `size` bytes are queued, now.
     #[inline]
     pub(super) fn shrank(&mut self, size: usize) {
-        if size <= self.low {
+        if size <= self.marks().low {
             self.paused = false;
         }
     }
@@ -53,12 +71,13 @@ impl WaterMarks {
     /// Says whether so many bytes would pause it.
     #[inline]
     pub(super) fn are_passed_by(&self, size: usize) -> bool {
-        size > self.high
+        size > self.marks().high
     }
 
     /// Returns the low mark and the high one.
     pub(super) fn limits(&self) -> (usize, usize) {
-        (self.low, self.high)
+        let Marks { high, low } = self.marks();
+        (low, high)
     }
 
     /// Sets the marks. A lower high mark may pause, with `size` bytes queued; a higher one
@@ -80,8 +99,7 @@ impl WaterMarks {
         if high < low {
             return Err(WriteLimitsError { high, low });
         }
-        self.high = high;
-        self.low = low;
+        self.set = Some(Box::new(Marks { high, low }));
         self.grew(size);
         Ok(())
     }
