@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::read_buffer::Held;
+use super::write_buffer::Queue;
 
 /// Bytes of capacity that are kept for the next buffers, at most.
 ///
@@ -10,7 +11,7 @@ use super::read_buffer::Held;
 /// a small write buffer each. One more costs an allocation.
 const MAX_KEPT: usize = 4 * 1024 * 1024;
 
-/// Boxes of read buffers that are kept, at most: some have no memory left to be counted.
+/// Boxes of a kind that are kept, at most: some have no memory left to be counted.
 const MAX_BOXES: usize = 1024;
 
 /// Bytes of capacity above which a vector is given back to the allocator.
@@ -30,7 +31,10 @@ pub(crate) struct BufferPool {
     /// What read buffers held, box and memory.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
     held: RefCell<Vec<Box<Held>>>,
-    /// Bytes of capacity of both.
+    /// What write buffers held, box and memory.
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
+    queues: RefCell<Vec<Box<Queue>>>,
+    /// Bytes of capacity of all three.
     kept: Cell<usize>,
 }
 
@@ -39,7 +43,7 @@ impl BufferPool {
     #[inline]
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
         let pooled = self.vectors.borrow_mut().pop();
-        let mut bytes = pooled.unwrap_or_default();
+        let mut bytes = pooled.unwrap_or_else(|| self.take_from_queue());
         self.leaves(bytes.capacity());
         bytes.reserve(needed.max(MIN_CAPACITY));
         bytes
@@ -52,6 +56,44 @@ impl BufferPool {
         if capacity >= MIN_CAPACITY && self.keeps(capacity) {
             bytes.clear();
             self.vectors.borrow_mut().push(bytes);
+        }
+    }
+
+    /// Returns the memory of a queue, if there is one to spare.
+    fn take_from_queue(&self) -> Vec<u8> {
+        let mut queues = self.queues.borrow_mut();
+        let last = queues.last_mut();
+        last.map_or(Vec::new(), |queue| std::mem::take(&mut queue.first))
+    }
+
+    /// Returns what an empty write buffer holds that has room for `needed` bytes at least.
+    #[inline]
+    pub(super) fn take_queue(&self, needed: usize) -> Box<Queue> {
+        let mut queue = self.take_any_queue();
+        if queue.first.capacity() == 0 {
+            queue.first = self.take(needed);
+        } else {
+            queue.first.reserve(needed.max(MIN_CAPACITY));
+        }
+        queue
+    }
+
+    /// Returns what an empty write buffer holds, whatever room it has.
+    #[inline]
+    pub(super) fn take_any_queue(&self) -> Box<Queue> {
+        let pooled = self.queues.borrow_mut().pop();
+        let queue = pooled.unwrap_or_default();
+        self.leaves(queue.first.capacity());
+        queue
+    }
+
+    /// Keeps what a write buffer held for the next one.
+    #[inline]
+    pub(super) fn give_queue(&self, mut queue: Box<Queue>) {
+        let mut pool = self.queues.borrow_mut();
+        if pool.len() < MAX_BOXES && self.keeps(queue.first.capacity()) {
+            queue.clear();
+            pool.push(queue);
         }
     }
 

@@ -13,41 +13,42 @@ const JOINED_CHUNK: usize = 64 * 1024;
 
 /// Queued bytes, in chunks, with a cursor for what the kernel took of the first.
 ///
-/// The first chunk lies in the buffer itself: a connection that never blocks needs no
-/// queue of chunks, and so no allocation for one.
+/// In a box, so that an idle connection, which has none of this, has eight bytes of it. The
+/// pool keeps box and memory together.
 #[derive(Default)]
-pub(crate) struct WriteBuffer {
-    first: Vec<u8>,
+pub(crate) struct WriteBuffer(Option<Box<Queue>>);
+
+/// What a write buffer holds that isn't empty.
+///
+/// The first chunk lies in the queue itself: a connection that never blocks needs no queue
+/// of chunks, and so no allocation for one.
+///
+/// Invariant: `first` is not empty, and no chunk of `rest` is.
+#[derive(Default)]
+pub(super) struct Queue {
+    pub(super) first: Vec<u8>,
     /// Bytes of `first` that were sent.
     ///
     /// Invariant: `sent < first.len()`, or both are zero.
     sent: usize,
-    /// In a box, for it is rare, and idle connections are many.
-    ///
-    /// Invariant: `None` if `first` is empty.
-    rest: Option<Box<Rest>>,
+    /// The chunks behind the first.
+    rest: VecDeque<Vec<u8>>,
     /// Bytes that are queued in all.
     ///
     /// Invariant: `first.len() - sent` and the lengths of `rest`, added up.
     len: usize,
 }
 
-/// The chunks behind the first.
-///
-/// Invariant: not empty, and no chunk in it is.
-#[derive(Default)]
-struct Rest(VecDeque<Vec<u8>>);
-
 impl WriteBuffer {
     /// Returns how many bytes are queued.
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.len
+        self.0.as_ref().map_or(0, |queue| queue.len)
     }
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.0.is_none()
     }
 
     /// Queues a copy of `bytes`.
@@ -56,74 +57,71 @@ impl WriteBuffer {
         if bytes.is_empty() {
             return;
         }
-        self.len += bytes.len();
-        if self.first.is_empty() {
-            if self.first.capacity() == 0 {
-                self.first = pool.take(bytes.len());
+        match &mut self.0 {
+            Some(queue) => queue.push(bytes, pool),
+            None => {
+                let mut queue = pool.take_queue(bytes.len());
+                queue.first.extend_from_slice(bytes);
+                queue.len = bytes.len();
+                self.0 = Some(queue);
             }
-            self.first.extend_from_slice(bytes);
-            return;
-        }
-        let last_of_rest = self.rest.as_mut().and_then(|rest| rest.0.back_mut());
-        let last = last_of_rest.unwrap_or(&mut self.first);
-        let fits = last.capacity() - last.len() >= bytes.len();
-        if fits || last.len() + bytes.len() <= JOINED_CHUNK {
-            last.extend_from_slice(bytes);
-        } else {
-            let mut chunk = pool.take(bytes.len());
-            chunk.extend_from_slice(bytes);
-            self.push_chunk(chunk);
         }
     }
 
     /// Queues a copy of `bytes` behind others, if that moves nothing. False if it would.
     #[inline]
     pub(crate) fn push_in_place(&mut self, bytes: &[u8]) -> bool {
-        let room = self.first.capacity() - self.first.len();
-        let fits = !self.is_empty() && self.rest.is_none() && bytes.len() <= room;
+        let Some(queue) = &mut self.0 else {
+            return false;
+        };
+        let room = queue.first.capacity() - queue.first.len();
+        let fits = queue.rest.is_empty() && bytes.len() <= room;
         if fits {
-            self.first.extend_from_slice(bytes);
-            self.len += bytes.len();
+            queue.first.extend_from_slice(bytes);
+            queue.len += bytes.len();
         }
         fits
     }
 
     /// Queues `bytes` as a chunk of its own, without a copy.
-    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>) {
+    pub(crate) fn push_owned(&mut self, bytes: Vec<u8>, pool: &BufferPool) {
         if bytes.is_empty() {
             return;
         }
-        self.len += bytes.len();
-        if self.first.is_empty() {
-            self.first = bytes;
-        } else {
-            self.push_chunk(bytes);
+        match &mut self.0 {
+            Some(queue) => {
+                queue.len += bytes.len();
+                queue.rest.push_back(bytes);
+            }
+            None => {
+                let mut queue = pool.take_any_queue();
+                queue.len = bytes.len();
+                pool.give(std::mem::replace(&mut queue.first, bytes));
+                self.0 = Some(queue);
+            }
         }
-    }
-
-    fn push_chunk(&mut self, chunk: Vec<u8>) {
-        self.rest.get_or_insert_default().0.push_back(chunk);
     }
 
     /// Returns how many chunks are queued.
     pub(crate) fn chunks(&self) -> usize {
-        usize::from(!self.first.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.0.len())
+        self.0.as_ref().map_or(0, |queue| 1 + queue.rest.len())
     }
 
     /// Returns what is queued, if it is one chunk.
     #[inline]
     pub(crate) fn only_chunk(&self) -> Option<&[u8]> {
-        let only = self.len > 0 && self.rest.is_none();
-        only.then(|| &self.first[self.sent..])
+        let queue = self.0.as_ref()?;
+        queue.rest.is_empty().then(|| &queue.first[queue.sent..])
     }
 
     /// Fills `offer` with the chunks to send, in order, as far as it has room, and
     /// returns how many there are.
     pub(crate) fn fill_offer<'a>(&'a self, offer: &mut [IoSlice<'a>]) -> usize {
-        let unsent = &self.first[self.sent..];
-        let chunks = std::iter::once(unsent)
-            .filter(|chunk| !chunk.is_empty())
-            .chain(self.rest.iter().flat_map(|rest| &rest.0).map(Vec::as_slice));
+        let Some(queue) = &self.0 else {
+            return 0;
+        };
+        let unsent = &queue.first[queue.sent..];
+        let chunks = std::iter::once(unsent).chain(queue.rest.iter().map(Vec::as_slice));
         let mut filled = 0;
         for (place, chunk) in offer.iter_mut().zip(chunks) {
             *place = IoSlice::new(chunk);
@@ -134,15 +132,43 @@ impl WriteBuffer {
 
     /// Takes the first `n` bytes out: the kernel has them.
     #[inline]
-    pub(crate) fn advance(&mut self, mut n: usize, pool: &BufferPool) {
-        debug_assert!(n <= self.len, "more sent than was queued");
-        self.len -= n;
-        if self.len == 0 && self.rest.is_none() {
-            // Nearly always: all of it was one chunk.
-            self.sent = 0;
-            pool.give(std::mem::take(&mut self.first));
-            return;
+    pub(crate) fn advance(&mut self, n: usize, pool: &BufferPool) {
+        debug_assert!(n <= self.len(), "more sent than was queued");
+        if n == self.len() {
+            // Nearly always.
+            if let Some(queue) = self.0.take() {
+                pool.give_queue(queue);
+            }
+        } else if let Some(queue) = &mut self.0 {
+            queue.advance(n, pool);
         }
+    }
+
+    /// Throws everything away, and returns how many bytes that were.
+    pub(crate) fn clear(&mut self) -> usize {
+        let dropped = self.len();
+        self.0 = None;
+        dropped
+    }
+}
+
+impl Queue {
+    fn push(&mut self, bytes: &[u8], pool: &BufferPool) {
+        self.len += bytes.len();
+        let last = self.rest.back_mut().unwrap_or(&mut self.first);
+        let fits = last.capacity() - last.len() >= bytes.len();
+        if fits || last.len() + bytes.len() <= JOINED_CHUNK {
+            last.extend_from_slice(bytes);
+        } else {
+            let mut chunk = pool.take(bytes.len());
+            chunk.extend_from_slice(bytes);
+            self.rest.push_back(chunk);
+        }
+    }
+
+    /// Takes the first `n` bytes out, which are not all.
+    fn advance(&mut self, mut n: usize, pool: &BufferPool) {
+        self.len -= n;
         while n > 0 {
             let unsent = self.first.len() - self.sent;
             if n < unsent {
@@ -154,26 +180,35 @@ impl WriteBuffer {
         }
     }
 
-    /// Throws everything away, and returns how many bytes that were.
-    pub(crate) fn clear(&mut self) -> usize {
-        let dropped = self.len;
-        *self = WriteBuffer::default();
-        dropped
-    }
-
     fn next_chunk(&mut self, pool: &BufferPool) {
-        let next = self.rest.as_mut().and_then(|rest| rest.0.pop_front());
-        // Memory of a burst that is over goes.
-        self.rest.take_if(|rest| rest.0.is_empty());
+        let next = self.rest.pop_front();
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new(); // memory of a burst that is over goes
+        }
         let used = std::mem::replace(&mut self.first, next.unwrap_or_default());
         self.sent = 0;
         pool.give(used);
+    }
+
+    /// Empties it for another use, and gives the memory back that a burst took.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.first.clear();
+        self.sent = 0;
+        self.len = 0;
+        if self.rest.capacity() > 0 {
+            self.rest = VecDeque::new();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn queue(buffer: &WriteBuffer) -> &Queue {
+        buffer.0.as_ref().expect("the test has filled it")
+    }
 
     fn contents(buffer: &WriteBuffer) -> Vec<u8> {
         let mut offer = [IoSlice::new(&[]); 64];
@@ -198,11 +233,11 @@ mod tests {
         let mut buffer = WriteBuffer::default();
         assert!(!buffer.push_in_place(b"x"), "an empty buffer has no place");
         buffer.push(b"ab", &pool);
-        let room = buffer.first.capacity() - 2;
+        let room = queue(&buffer).first.capacity() - 2;
         assert!(!buffer.push_in_place(&vec![b'x'; room + 1]));
         assert!(buffer.push_in_place(b"cd"));
         assert_eq!(contents(&buffer), b"abcd");
-        buffer.push_owned(b"ef".to_vec());
+        buffer.push_owned(b"ef".to_vec(), &pool);
         assert!(
             !buffer.push_in_place(b"g"),
             "it would come before the chunk behind"
@@ -216,11 +251,10 @@ mod tests {
         let owned = vec![b'x'; 100_000];
         let place = owned.as_ptr();
         buffer.push(b"ab", &pool);
-        buffer.push_owned(owned);
+        buffer.push_owned(owned, &pool);
         buffer.push(b"cd", &pool);
         assert_eq!(buffer.chunks(), 3);
-        let rest = buffer.rest.as_ref().expect("three chunks are queued");
-        assert_eq!(rest.0[0].as_ptr(), place);
+        assert_eq!(queue(&buffer).rest[0].as_ptr(), place);
         let all = contents(&buffer);
         assert_eq!(&all[..3], b"abx");
         assert_eq!(&all[100_000..], b"xxcd");
@@ -232,8 +266,8 @@ mod tests {
         for cut in 0..=12 {
             let mut buffer = WriteBuffer::default();
             buffer.push(b"abcd", &pool);
-            buffer.push_owned(b"efgh".to_vec());
-            buffer.push_owned(b"ijkl".to_vec());
+            buffer.push_owned(b"efgh".to_vec(), &pool);
+            buffer.push_owned(b"ijkl".to_vec(), &pool);
             buffer.advance(cut, &pool);
             assert_eq!(contents(&buffer), &b"abcdefghijkl"[cut..], "cut at {cut}");
             assert_eq!(buffer.len(), 12 - cut);
@@ -245,9 +279,8 @@ mod tests {
         let pool = BufferPool::default();
         let mut buffer = WriteBuffer::default();
         buffer.push(b"abc", &pool);
-        buffer.push_owned(vec![0; 10]);
+        buffer.push_owned(vec![0; 10], &pool);
         buffer.advance(13, &pool);
-        assert_eq!(buffer.first.capacity(), 0);
-        assert!(buffer.rest.is_none());
+        assert!(buffer.0.is_none());
     }
 }

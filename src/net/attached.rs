@@ -2,18 +2,18 @@
 //!
 //! ```text
 //!   accept ─attach─► entry ◄─serves─ handler's task
-//!                      │ transport (weak)      │
+//!                      │ transport             │
 //!   connection_lost ───┴─ detach ─┐   ┌─ ended ┘
 //!                                 ▼   ▼
 //!                             both over: the entry is free
 //! ```
 //!
-//! An entry is all that a server keeps of a connection: 16 bytes.
+//! An entry is all that a server keeps of a connection: 24 bytes.
 //!
 //! asyncio: `Server._attach`, `_detach` and `_clients`, without the handlers.
 
 use std::cell::{Cell, RefCell};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 
 use slab::Slab;
 
@@ -34,15 +34,17 @@ pub(super) type Key = u32;
 
 /// A connection and the task that handles it, if one does.
 struct Entry {
-    /// Weak: the reactor's table owns it (R1). Dangling before it is opened and once it is
-    /// detached.
-    transport: Weak<StreamTransport>,
+    /// `None` before it is opened. Beside the reactor's table (R1) the handler keeps it, to
+    /// close it, or to say whose handler it was.
+    transport: Option<Rc<StreamTransport>>,
     handler: Option<TaskId>,
 }
 
 impl Entry {
     fn is_detached(&self) -> bool {
-        self.transport.ptr_eq(&Weak::new())
+        self.transport
+            .as_ref()
+            .is_none_or(|transport| transport.is_hollow())
     }
 }
 
@@ -51,7 +53,7 @@ impl Attached {
     pub(super) fn attach(&self) -> Key {
         self.connections.set(self.connections.get() + 1);
         let key = self.entries.borrow_mut().insert(Entry {
-            transport: Weak::new(),
+            transport: None,
             handler: None,
         });
         Key::try_from(key).expect("four billion connections don't fit into memory")
@@ -60,7 +62,7 @@ impl Attached {
     /// The connection has a transport.
     pub(super) fn opened(&self, key: Key, transport: &Rc<StreamTransport>) {
         if let Some(entry) = self.entries.borrow_mut().get_mut(key as usize) {
-            entry.transport = Rc::downgrade(transport);
+            entry.transport = Some(transport.clone());
         }
     }
 
@@ -69,12 +71,12 @@ impl Attached {
         self.connections.set(self.connections.get() - 1);
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(key as usize)?;
-        if let Some(handler) = entry.handler {
-            entry.transport = Weak::new();
-            return Some(handler);
+        if entry.handler.is_some() {
+            return entry.handler;
         }
-        entries.remove(key as usize);
+        let over = entries.remove(key as usize);
         debug_assert!(entries.len() <= self.connections() + self.handlers());
+        drop((entries, over)); // in this order (R3)
         None
     }
 
@@ -97,10 +99,10 @@ impl Attached {
         let Some(entry) = entries.get_mut(key as usize) else {
             return;
         };
-        if entry.handler.take().is_some() && entry.is_detached() {
-            entries.remove(key as usize);
-        }
+        let is_over = entry.handler.take().is_some() && entry.is_detached();
+        let over = is_over.then(|| entries.remove(key as usize));
         debug_assert!(entries.len() <= self.connections() + self.handlers());
+        drop((entries, over)); // in this order (R3)
     }
 
     /// Returns how many connections are attached.
@@ -116,8 +118,14 @@ impl Attached {
     /// Returns the transports of all connections that are open.
     pub(super) fn transports(&self) -> Vec<Rc<StreamTransport>> {
         let entries = self.entries.borrow();
-        let transports = entries.iter().filter_map(|(_, e)| e.transport.upgrade());
-        transports.collect()
+        let open = entries.iter().filter(|(_, entry)| !entry.is_detached());
+        open.filter_map(|(_, entry)| entry.transport.clone())
+            .collect()
+    }
+
+    /// Returns the transport of a connection, also of one that is over and still handled.
+    pub(super) fn transport(&self, key: Key) -> Option<Rc<StreamTransport>> {
+        self.entries.borrow().get(key as usize)?.transport.clone()
     }
 
     /// Returns the tasks of all handlers that run.

@@ -6,14 +6,14 @@
 //! ```
 
 use std::any::type_name;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::contract::Transport;
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::streams::{StreamReader, StreamWriter};
 
@@ -104,14 +104,18 @@ where
     F: AsyncFn(StreamReader, StreamWriter) -> R + 'static,
     R: HandlerOutcome,
 {
-    let handler = Rc::new(handler);
+    let shared = Rc::new(Shared {
+        handler,
+        server: OnceCell::new(),
+    });
     Rc::new(move |reader, writer, served| {
         if R::CALLED_AT_ONCE {
-            return call_at_once(&*handler, reader, writer);
+            return call_at_once(&shared.handler, reader, writer);
         }
         let Served { server, key } = served;
-        let unfinished = Unfinished::new(&writer, server.clone(), key);
-        let serving = serve_client(handler.clone(), Box::new((reader, writer)), unfinished);
+        shared.server.get_or_init(|| server.clone());
+        let unfinished = Unfinished::new(shared.clone(), key);
+        let serving = serve_client(Box::new((reader, writer)), unfinished);
         let task = server.handle.create_task(serving);
         task.name_after(type_name::<F>);
         if let Some(id) = task.id() {
@@ -138,43 +142,51 @@ where
     reason = "an `async fn` keeps its arguments twice, for each connection"
 )]
 fn serve_client<F, R>(
-    handler: Rc<F>,
     client: Box<(StreamReader, StreamWriter)>,
-    mut unfinished: Unfinished,
+    unfinished: Unfinished<F>,
 ) -> impl Future<Output = ()>
 where
     F: AsyncFn(StreamReader, StreamWriter) -> R,
     R: HandlerOutcome,
 {
     async move {
-        let mut serving = pin!({
+        let serving = pin!({
             // Bound here, so that the box is gone at the end of this block.
             let client = client;
             let (reader, writer) = *client;
-            (*handler)(reader, writer)
+            (unfinished.shared.handler)(reader, writer)
         });
-        let failure =
-            poll_fn(
-                |cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
-                    Ok(Poll::Pending) => Poll::Pending,
-                    Ok(Poll::Ready(outcome)) => Poll::Ready(outcome.failure()),
-                    Err(panic) => {
-                        Poll::Ready(Some(format!("panicked: {}", PanicPayload::new(panic))))
-                    }
-                },
-            )
-            .await;
+        let failure = failure_of(serving).await;
         unfinished.ended(failure);
     }
 }
 
+/// Awaits a handler, and says what went wrong with it, if something did.
+fn failure_of<R: HandlerOutcome>(
+    mut serving: Pin<&mut impl Future<Output = R>>,
+) -> impl Future<Output = Option<String>> {
+    poll_fn(
+        move |cx| match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(cx))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(outcome)) => Poll::Ready(outcome.failure()),
+            Err(panic) => Poll::Ready(Some(format!("panicked: {}", PanicPayload::new(panic)))),
+        },
+    )
+}
+
 /// A handler that has not ended. Dropped before it did, or after it failed, this closes its
 /// connection.
-struct Unfinished {
-    transport: Rc<dyn Transport>,
-    server: Rc<ServerCore>,
+struct Unfinished<F> {
+    shared: Rc<Shared<F>>,
     key: Key,
-    fate: Fate,
+    fate: Cell<Fate>,
+}
+
+/// What all tasks of a handler share, so that each needs one pointer to it.
+struct Shared<F> {
+    handler: F,
+    /// Known as soon as somebody connects. The server owns what owns this until it is closed.
+    server: OnceCell<Rc<ServerCore>>,
 }
 
 /// What becomes of the connection when its handler is dropped.
@@ -185,35 +197,43 @@ enum Fate {
     Leave,
 }
 
-impl Unfinished {
-    fn new(writer: &StreamWriter, server: Rc<ServerCore>, key: Key) -> Unfinished {
-        server.attached.handler_begins();
-        Unfinished {
-            transport: writer.transport().clone(),
-            server,
+impl<F> Unfinished<F> {
+    fn new(shared: Rc<Shared<F>>, key: Key) -> Unfinished<F> {
+        let unfinished = Unfinished {
+            shared,
             key,
-            fate: Fate::Close,
-        }
+            fate: Cell::new(Fate::Close),
+        };
+        unfinished.server().attached.handler_begins();
+        unfinished
+    }
+
+    fn server(&self) -> &Rc<ServerCore> {
+        let server = self.shared.server.get();
+        server.expect("it is set before a task is made")
     }
 
     /// The handler has returned.
-    fn ended(&mut self, failure: Option<String>) {
+    fn ended(&self, failure: Option<String>) {
         let Some(failure) = failure else {
-            self.fate = Fate::Leave;
+            self.fate.set(Fate::Leave);
             return;
         };
-        let context = ExceptionContext::new("Unhandled exception in client_connected_cb")
-            .exception(failure)
-            .transport(format_args!("{:?}", self.transport));
-        self.server.handle.call_exception_handler(&context);
+        let mut context =
+            ExceptionContext::new("Unhandled exception in client_connected_cb").exception(failure);
+        if let Some(transport) = self.server().attached.transport(self.key) {
+            context = context.transport(format_args!("{transport:?}"));
+        }
+        self.server().handle.call_exception_handler(&context);
     }
 }
 
-impl Drop for Unfinished {
+impl<F> Drop for Unfinished<F> {
     fn drop(&mut self) {
-        if self.fate == Fate::Close {
-            self.transport.close();
+        let transport = self.server().attached.transport(self.key);
+        if let Some(transport) = transport.filter(|_| self.fate.get() == Fate::Close) {
+            transport.close_from_above();
         }
-        self.server.handler_ended(self.key);
+        self.server().handler_ended(self.key);
     }
 }

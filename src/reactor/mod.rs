@@ -118,7 +118,7 @@ impl Reactor {
         interest: Interest,
         armed: bool,
     ) -> io::Result<SourceId> {
-        let id = self.insert(owner, Some(fd), armed);
+        let id = self.insert(owner, fd, armed);
         let registered = self.with_registry(|registry| registry.register(io, id.token(), interest));
         if let Err(error) = registered {
             drop(self.remove(id));
@@ -138,7 +138,7 @@ impl Reactor {
             drop(owner);
             return SourceId::NONE;
         }
-        self.insert(owner, None, false)
+        self.insert(owner, -1, false)
     }
 
     /// Has a source watched for another interest. What is ready already is reported
@@ -385,7 +385,7 @@ impl Reactor {
         }
     }
 
-    fn insert(&self, owner: Rc<dyn EventSource>, fd: Option<RawFd>, armed: bool) -> SourceId {
+    fn insert(&self, owner: Rc<dyn EventSource>, fd: RawFd, armed: bool) -> SourceId {
         self.sources.borrow_mut().insert(Slot {
             generation: 0,
             fd,

@@ -40,7 +40,8 @@ pub(super) struct Sources {
 /// One source.
 pub(super) struct Slot {
     pub(super) generation: u32,
-    pub(super) fd: Option<RawFd>,
+    /// −1 for a source that no poller knows.
+    pub(super) fd: RawFd,
     /// `None` once the source was given up.
     pub(super) owner: Option<Rc<dyn EventSource>>,
     pub(super) readiness: Readiness,
@@ -106,7 +107,7 @@ impl Sources {
     pub(super) fn remove(&mut self, id: SourceId) -> Option<Rc<dyn EventSource>> {
         let slot = self.get_mut(id)?;
         let owner = slot.owner.take();
-        let fd = slot.fd.and_then(|fd| usize::try_from(fd).ok());
+        let fd = usize::try_from(slot.fd).ok();
         if slot.read_retained || slot.write_retained {
             self.retained.retain(|other| *other != id);
         }

@@ -77,7 +77,7 @@ impl StreamReader {
         if !self.lent.is_empty() || !self.goes_on_with_lines() {
             return None;
         }
-        let state = &self.link.state;
+        let state = &self.state;
         let line = state.at_home(|home| {
             let end = line_end(home, state.limit())?;
             has_budget().then(|| take_from(home, end, state.pool()))
@@ -101,9 +101,7 @@ impl StreamReader {
     /// long line is to be discarded.
     #[inline]
     fn goes_on_with_lines(&self) -> bool {
-        matches!(self.scanned_for, ScannedFor::Newline)
-            && !self.discarding_line
-            && !self.state().has_failed()
+        self.state.goes_on_with_lines()
     }
 
     pub(super) fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
@@ -145,7 +143,7 @@ impl StreamReader {
     }
 
     pub(super) fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
-        if self.discarding_line {
+        if self.is_discarding_line() {
             self.bring_home();
             if !self.try_discard_line()? {
                 return Ok(None);
@@ -173,7 +171,7 @@ impl StreamReader {
     pub(super) fn is_at_the_end(&self) -> Result<bool, ReadError> {
         let ended = self.state().eof().is_some();
         // D14: after the end, no more bytes are needed, whatever happened behind it.
-        if !(ended && self.error_policy == ErrorPolicy::DataFirst) {
+        if !(ended && self.error_policy() == ErrorPolicy::DataFirst) {
             self.check_error()?;
         }
         Ok(ended)
@@ -241,8 +239,10 @@ impl StreamReader {
     /// A scan for the same separators goes on where it was; for others it begins anew.
     #[inline]
     fn prepare_scan(&mut self, separators: &impl Separators) {
-        if !self.scanned_for.is_for(separators) {
-            self.scanned_for = ScannedFor::new(separators);
+        if !self.state.is_scanned_for(separators) {
+            let scanned_for = ScannedFor::new(separators);
+            self.state
+                .set_habit(|habits| habits.scanned_for = scanned_for);
             self.lent.forget_scan();
             self.state().at_home(ReadBuffer::forget_scan);
         }
@@ -252,12 +252,13 @@ impl StreamReader {
     fn drop_long_line(&mut self, overrun: &LimitOverrunError) -> ReadError {
         let message = overrun.message;
         let ended = message == FOUND_TOO_LATE;
-        let dropped = match self.overlong_policy {
+        let policy = self.state.habit(|habits| habits.overlong_policy);
+        let dropped = match policy {
             OverlongPolicy::Keep => 0,
             _ if ended => overrun.consumed + NEWLINE.len(),
             OverlongPolicy::DropBuffer => self.state().unread(),
             OverlongPolicy::DiscardLine => {
-                self.discarding_line = true;
+                self.set_discarding_line(true);
                 self.state().unread()
             }
         };
@@ -270,13 +271,21 @@ impl StreamReader {
     #[inline]
     pub(super) fn end_discarding(&mut self, n: usize) {
         if n > 0 {
-            self.discarding_line = false;
+            self.set_discarding_line(false);
+        }
+    }
+
+    #[inline]
+    fn set_discarding_line(&mut self, discarding: bool) {
+        if discarding != self.is_discarding_line() {
+            self.state
+                .set_habit(|habits| habits.discarding_line = discarding);
         }
     }
 
     /// D16: drops the rest of a line that was too long. False if more of it is to come.
     fn try_discard_line(&mut self) -> Result<bool, ReadError> {
-        if !self.discarding_line {
+        if !self.is_discarding_line() {
             return Ok(true);
         }
         let newline = self
@@ -285,7 +294,7 @@ impl StreamReader {
         match newline {
             Some(at) => {
                 self.drop_home(at + NEWLINE.len());
-                self.discarding_line = false;
+                self.set_discarding_line(false);
                 Ok(true)
             }
             None => {
@@ -298,7 +307,7 @@ impl StreamReader {
     /// Puts lent bytes back in front of those at home.
     #[inline]
     pub(super) fn bring_home(&mut self) {
-        let state = &self.link.state;
+        let state = &self.state;
         let pool = state.pool();
         self.lent.release_if_empty(pool);
         if self.lent.is_empty() {
@@ -318,15 +327,15 @@ impl StreamReader {
     pub(super) fn lend(&mut self) -> usize {
         debug_assert!(self.lent.is_empty(), "lent bytes come before those at home");
         let lent = &mut self.lent;
-        let pool = self.link.state.pool();
+        let pool = self.state.pool();
         lent.release_if_empty(pool);
-        self.link.state.at_home(|home| mem::swap(home, lent));
+        self.state.at_home(|home| mem::swap(home, lent));
         lent.len()
     }
 
     /// Takes `n` bytes at home as a vector.
     pub(super) fn take_home(&mut self, n: usize) -> Vec<u8> {
-        let state = &self.link.state;
+        let state = &self.state;
         let taken = state.at_home(|home| take_from(home, n, state.pool()));
         self.end_discarding(n);
         self.after_consuming(n);
@@ -342,7 +351,7 @@ impl StreamReader {
     /// Takes `n` bytes at home out, which [`after_consuming`](Self::after_consuming) is
     /// still to be told.
     pub(super) fn consume_home(&mut self, n: usize) {
-        let state = &self.link.state;
+        let state = &self.state;
         state.at_home(|home| {
             home.consume(n);
             home.release_if_empty(state.pool());
@@ -370,7 +379,7 @@ impl StreamReader {
 
     #[cold]
     fn resume_below_limit(&self) {
-        self.state().resume_below_limit(self.transport().as_deref());
+        self.state().resume_below_limit(self.transport());
     }
 }
 

@@ -27,6 +27,7 @@ use crate::task::yield_now;
 
 use super::flow_control::connection_lost;
 use super::reader::StreamReader;
+use super::state::Method;
 use super::writer::StreamWriter;
 
 /// Bytes that are handed to a writer at once, at the most.
@@ -231,7 +232,7 @@ async fn copy_to_the_end(
         } else if reader.is_at_the_end()? {
             return writer.flush().await;
         } else {
-            reader.wait_to_pull("copy").await?;
+            reader.wait_to_pull(Method::Copy).await?;
             without_waiting = 0;
         }
     }

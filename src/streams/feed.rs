@@ -6,7 +6,7 @@ use std::rc::Rc;
 use crate::contract::EofKind;
 use crate::error::ConnError;
 
-use super::state::Link;
+use super::state::StreamState;
 
 /// The feeding side of a [`StreamReader`](crate::StreamReader), for protocols of your own.
 ///
@@ -31,12 +31,12 @@ use super::state::Link;
 /// ```
 #[derive(Clone)]
 pub struct StreamFeed {
-    link: Rc<Link>,
+    state: Rc<StreamState>,
 }
 
 impl StreamFeed {
-    pub(super) fn new(link: Rc<Link>) -> StreamFeed {
-        StreamFeed { link }
+    pub(super) fn new(state: Rc<StreamState>) -> StreamFeed {
+        StreamFeed { state }
     }
 
     /// Adds bytes, and wakes the read that waits.
@@ -48,8 +48,8 @@ impl StreamFeed {
     /// # asyncio
     /// `StreamReader.feed_data`.
     pub fn feed_data(&self, data: &[u8]) {
-        let transport = self.link.transport();
-        self.link.state.feed_data(transport.as_deref(), data);
+        let transport = self.state.readers_transport().map(|transport| &**transport);
+        self.state.feed_data(transport, data);
     }
 
     /// Ends the stream, and wakes the read that waits. Again has no effect.
@@ -57,7 +57,7 @@ impl StreamFeed {
     /// # asyncio
     /// `StreamReader.feed_eof`.
     pub fn feed_eof(&self) {
-        self.link.state.feed_eof(EofKind::Clean);
+        self.state.feed_eof(EofKind::Clean);
     }
 
     /// Has the read that waits fail, and all that follow.
@@ -65,7 +65,7 @@ impl StreamFeed {
     /// # asyncio
     /// `StreamReader.set_exception`.
     pub fn set_exception(&self, error: impl Into<ConnError>) {
-        self.link.state.set_exception(error.into());
+        self.state.set_exception(error.into());
     }
 }
 

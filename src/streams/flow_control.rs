@@ -1,11 +1,10 @@
 //! Flow control: who waits until writing may go on, and who until all is over.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
-use std::rc::Rc;
 
-use crate::contract::{SourceNumber, Transport};
+use crate::contract::Transport;
 use crate::error::ConnError;
 use crate::waiters::WaiterList;
 use crate::waits::{NO_SOURCE, WaitsOn, What, noting};
@@ -19,19 +18,19 @@ use crate::waits::{NO_SOURCE, WaitsOn, What, noting};
 /// `FlowControlMixin`, and the close waiter of `StreamReaderProtocol`.
 pub struct FlowControlMixin {
     paused: Cell<bool>,
-    fate: RefCell<Fate>,
-    drain_waiters: WaiterList,
-    close_waiters: WaiterList,
-    /// Which source the connection is, for whoever looks at what a task waits for.
-    source: Cell<u64>,
+    lost: Cell<bool>,
+    /// In a box that comes with the first who waits, or with an error: each stream has room
+    /// for this, and few need it.
+    waiting: OnceCell<Box<Waiting>>,
 }
 
-/// Whether the connection is over, and why.
-#[derive(Clone, Default)]
-enum Fate {
-    #[default]
-    Alive,
-    Lost(Option<ConnError>),
+/// Who waits, and what they will be told.
+#[derive(Default)]
+struct Waiting {
+    drain_waiters: WaiterList,
+    close_waiters: WaiterList,
+    /// What the connection was lost with. `None` as well after a clean end.
+    error: RefCell<Option<ConnError>>,
 }
 
 impl FlowControlMixin {
@@ -40,10 +39,8 @@ impl FlowControlMixin {
     pub fn new() -> FlowControlMixin {
         FlowControlMixin {
             paused: Cell::new(false),
-            fate: RefCell::default(),
-            drain_waiters: WaiterList::default(),
-            close_waiters: WaiterList::default(),
-            source: Cell::new(NO_SOURCE),
+            lost: Cell::new(false),
+            waiting: OnceCell::new(),
         }
     }
 
@@ -55,14 +52,21 @@ impl FlowControlMixin {
     /// Wakes all who wait in `drain_helper`, with success.
     pub fn resume_writing(&self) {
         self.paused.set(false);
-        self.drain_waiters.wake_all();
+        if let Some(waiting) = self.waiting.get() {
+            waiting.drain_waiters.wake_all();
+        }
     }
 
     /// Wakes all who wait, with how the connection ended: first those who wait for that.
     pub fn connection_lost(&self, error: Option<ConnError>) {
-        self.fate.replace(Fate::Lost(error));
-        self.close_waiters.wake_all();
-        self.drain_waiters.wake_all();
+        self.lost.set(true);
+        if error.is_none() && self.waiting.get().is_none() {
+            return;
+        }
+        let waiting = self.waiting();
+        waiting.error.replace(error);
+        waiting.close_waiters.wake_all();
+        waiting.drain_waiters.wake_all();
     }
 
     /// Says whether whoever drains need not wait.
@@ -75,7 +79,7 @@ impl FlowControlMixin {
     #[must_use]
     #[inline]
     pub fn is_lost(&self) -> bool {
-        matches!(*self.fate.borrow(), Fate::Lost(_))
+        self.lost.get()
     }
 
     /// Waits until `transport` may be written to.
@@ -88,19 +92,7 @@ impl FlowControlMixin {
     /// # Cancel safety
     /// Cancel safe: it holds nothing.
     pub async fn drain_helper(&self, transport: &dyn Transport) -> io::Result<()> {
-        if self.is_lost() {
-            return Err(connection_lost());
-        }
-        if !self.paused.get() {
-            return Ok(());
-        }
-        self.sleep(&self.drain_waiters, What::Room).await;
-        let fate = self.fate.borrow().clone();
-        match fate {
-            Fate::Lost(Some(error)) => Err(error.into()),
-            Fate::Lost(None) if transport.has_discarded() => Err(connection_lost()),
-            Fate::Lost(None) | Fate::Alive => Ok(()),
-        }
+        self.drain_on(transport, NO_SOURCE).await
     }
 
     /// Waits until the connection is over, and says why, as often as it is asked: `None`
@@ -109,14 +101,7 @@ impl FlowControlMixin {
     /// # Cancel safety
     /// Cancel safe: it holds nothing.
     pub async fn close_waiter(&self) -> Option<ConnError> {
-        if !self.is_lost() {
-            self.sleep(&self.close_waiters, What::ConnectionEnd).await;
-        }
-        let fate = self.fate.borrow().clone();
-        match fate {
-            Fate::Lost(error) => error,
-            Fate::Alive => None,
-        }
+        self.close_of(NO_SOURCE).await
     }
 }
 
@@ -127,26 +112,39 @@ impl Default for FlowControlMixin {
 }
 
 impl FlowControlMixin {
-    pub(super) fn set_source(&self, transport: &Rc<dyn Transport>) {
-        let source = transport.get_extra_info(SourceNumber);
-        self.source.set(source.unwrap_or(NO_SOURCE));
-    }
-
-    /// What a read waits for that has so many bytes, and not enough.
-    pub(super) fn waits_for_bytes(&self, unread: usize) -> WaitsOn {
-        WaitsOn {
-            what: What::Bytes,
-            bytes: u32::try_from(unread).unwrap_or(u32::MAX),
-            which: self.source.get(),
+    /// Does what `drain_helper` does, for the connection that is this source.
+    pub(super) async fn drain_on(&self, transport: &dyn Transport, source: u64) -> io::Result<()> {
+        if self.is_lost() {
+            return Err(connection_lost());
+        }
+        if !self.paused.get() {
+            return Ok(());
+        }
+        let room = WaitsOn::numbered(What::Room, source);
+        noting(room, self.waiting().drain_waiters.wait()).await;
+        match self.error() {
+            Some(error) => Err(error.into()),
+            None if self.is_lost() && transport.has_discarded() => Err(connection_lost()),
+            None => Ok(()),
         }
     }
 
-    pub(super) fn waits_for(&self, what: What) -> WaitsOn {
-        WaitsOn::numbered(what, self.source.get())
+    /// Does what `close_waiter` does, for the connection that is this source.
+    pub(super) async fn close_of(&self, source: u64) -> Option<ConnError> {
+        if !self.is_lost() {
+            let end = WaitsOn::numbered(What::ConnectionEnd, source);
+            noting(end, self.waiting().close_waiters.wait()).await;
+        }
+        self.error()
     }
 
-    async fn sleep(&self, list: &WaiterList, what: What) {
-        noting(self.waits_for(what), list.wait()).await;
+    /// What the connection was lost with.
+    fn error(&self) -> Option<ConnError> {
+        self.waiting.get()?.error.borrow().clone()
+    }
+
+    fn waiting(&self) -> &Waiting {
+        self.waiting.get_or_init(Box::default)
     }
 }
 

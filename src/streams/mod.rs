@@ -4,9 +4,9 @@
 //!
 //! ```text
 //!   your task ── readline().await ──► StreamReader ◄──► StreamWriter ── write, drain ──►
-//!                                        │    └── Link ──┘   │
-//!                        bytes, EOF,     ▼                   ▼ paused? lost?
-//!                        error      StreamState (reading + FlowControlMixin)
+//!                        bytes, EOF,     │                   │ paused? lost?
+//!                        error           ▼                   ▼
+//!                                   StreamState (reading + FlowControlMixin)
 //!                                        ▲
 //!   transport ── data_received, … ──► StreamReaderProtocol
 //! ```
@@ -18,7 +18,7 @@
 //! * while a read waits, all unread bytes are at home, in the state;
 //! * a read removes bytes only in the poll that returns them, so that dropping it loses
 //!   nothing (D15);
-//! * the protocol holds the state and nothing else, so there is no cycle (R2).
+//! * the protocol holds the state weakly and nothing else, so there is no cycle (R2).
 //!
 //! asyncio: `streams.py`.
 

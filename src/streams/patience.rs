@@ -5,9 +5,10 @@
 //!   limit      ├────────► begins anew       ├────────► no timer any more
 //! ```
 //!
-//! Always true: a timer is set only while a read waits. A reader without a limit has eight
-//! bytes of this, and asks for them only when it must wait.
+//! Always true: a timer is set only while a read waits. A reader without a limit has nothing
+//! of this, and asks for it only when it must wait.
 
+use std::mem::replace;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -62,42 +63,55 @@ impl StreamReader {
     /// # }
     /// ```
     pub fn set_read_timeout(&mut self, limit: Option<Duration>) {
-        self.patience = limit.map(|limit| {
+        let patience = limit.map(|limit| {
             Box::new(Patience {
                 limit,
                 deadline: Duration::MAX,
                 alarm: Alarm::default(),
             })
         });
+        let earlier = (self.state).set_habit(|habits| replace(&mut habits.patience, patience));
+        drop(earlier);
     }
 
     /// Returns how long a read waits for the next bytes.
     #[must_use]
     pub fn read_timeout(&self) -> Option<Duration> {
-        self.patience.as_ref().map(|patience| patience.limit)
+        (self.state).habit(|habits| habits.patience.as_ref().map(|patience| patience.limit))
     }
 
     /// A read begins to wait, or waits for more.
     #[inline]
     pub(super) fn begin_patience(&mut self) {
-        if let Some(patience) = &mut self.patience {
+        self.with_patience(|patience| {
             patience.deadline = running_loop().deadline(patience.limit);
-        }
+        });
     }
 
     /// Says whether the wait has taken too long.
     pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.patience {
-            Some(patience) => patience.alarm.poll(Some(patience.deadline), cx),
-            None => Poll::Pending,
-        }
+        let polled =
+            self.with_patience(|patience| patience.alarm.poll(Some(patience.deadline), cx));
+        polled.unwrap_or(Poll::Pending)
     }
 
     /// No read waits any more.
     #[inline]
     pub(super) fn end_patience(&mut self) {
-        if let Some(patience) = &mut self.patience {
-            patience.alarm = Alarm::default();
+        self.with_patience(|patience| patience.alarm = Alarm::default());
+    }
+
+    /// Does something with the patience, if there is a limit: out of its cell, since it may
+    /// concern wakers (R3).
+    #[inline]
+    fn with_patience<T>(&mut self, act: impl FnOnce(&mut Patience) -> T) -> Option<T> {
+        if !self.state.habit(|habits| habits.patience.is_some()) {
+            return None;
         }
+        let mut patience = self.state.set_habit(|habits| habits.patience.take())?;
+        let result = act(&mut patience);
+        self.state
+            .set_habit(|habits| habits.patience = Some(patience));
+        Some(result)
     }
 }

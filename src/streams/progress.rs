@@ -68,14 +68,14 @@ impl StreamWriter {
     /// # }
     /// ```
     pub fn set_write_timeout(&self, limit: Option<Duration>) {
-        self.patience
-            .set(limit.map_or(WriterPatience::Endless, WriterPatience::Limit));
+        self.state
+            .set_writer_patience(limit.map_or(WriterPatience::Endless, WriterPatience::Limit));
     }
 
     /// Returns how long `drain` and `flush` wait while nothing leaves.
     #[must_use]
     pub fn write_timeout(&self) -> Option<Duration> {
-        match self.patience.get() {
+        match self.state.writer_patience() {
             WriterPatience::Endless => None,
             WriterPatience::Limit(limit) | WriterPatience::Lost(limit) => Some(limit),
         }
@@ -83,7 +83,7 @@ impl StreamWriter {
 
     /// Says whether the peer was given up.
     pub(super) fn has_lost_patience(&self) -> bool {
-        matches!(self.patience.get(), WriterPatience::Lost(_))
+        matches!(self.state.writer_patience(), WriterPatience::Lost(_))
     }
 
     /// Awaits what waits for bytes to leave, as long as some do.
@@ -125,7 +125,7 @@ impl StreamWriter {
     /// The limit that is set now may be another than when the wait began.
     fn settle(&self, how: fn(Duration) -> WriterPatience) {
         let settled = self.write_timeout().map_or(WriterPatience::Endless, how);
-        self.patience.set(settled);
+        self.state.set_writer_patience(settled);
     }
 
     fn queued(&self) -> usize {

@@ -8,7 +8,7 @@ use crate::error::{ConnError, ExceptionContext};
 use crate::event_loop::get_running_loop;
 
 use super::reader::StreamReader;
-use super::state::{Link, StreamState};
+use super::state::{StreamState, User};
 use super::writer::StreamWriter;
 
 /// What is called for each connection of a server.
@@ -43,10 +43,9 @@ type ClientConnected = Box<dyn FnOnce(StreamReader, StreamWriter)>;
 /// # }
 /// ```
 pub struct StreamReaderProtocol {
-    state: Rc<StreamState>,
-    /// What reader and writer hold, to be given the transport. Weak: the link holds the
-    /// transport, which owns this protocol (R2).
-    link: Weak<Link>,
+    /// What reader and writer hold. Weak: it holds the transport, which owns this protocol
+    /// (R2). Once both are dropped, there is nobody to be told.
+    state: Weak<StreamState>,
     /// The reader and its callback, until the connection is made: boxed, since the protocol
     /// lives as long as the connection.
     serving: Option<Box<Serving>>,
@@ -62,18 +61,16 @@ impl StreamReaderProtocol {
     #[must_use]
     pub fn new(reader: &StreamReader) -> StreamReaderProtocol {
         StreamReaderProtocol {
-            state: reader.state().clone(),
-            link: Rc::downgrade(&reader.link),
+            state: Rc::downgrade(reader.state()),
             serving: None,
         }
     }
 
     /// Makes a protocol that goes on where an earlier one of the same stream leaves off.
     #[cfg(feature = "tls")]
-    pub(super) fn going_on(link: &Rc<Link>) -> StreamReaderProtocol {
+    pub(super) fn going_on(state: &Rc<StreamState>) -> StreamReaderProtocol {
         StreamReaderProtocol {
-            state: link.state.clone(),
-            link: Rc::downgrade(link),
+            state: Rc::downgrade(state),
             serving: None,
         }
     }
@@ -86,8 +83,7 @@ impl StreamReaderProtocol {
         client_connected: impl FnOnce(StreamReader, StreamWriter) + 'static,
     ) -> StreamReaderProtocol {
         StreamReaderProtocol {
-            state: reader.state().clone(),
-            link: Rc::downgrade(&reader.link),
+            state: Rc::downgrade(reader.state()),
             serving: Some(Box::new(Serving {
                 reader,
                 client_connected: Box::new(client_connected),
@@ -107,21 +103,26 @@ impl Protocol for StreamReaderProtocol {
             client_connected(reader, writer);
             return;
         }
-        match self.link.upgrade() {
-            Some(link) => drop(link.set_transport(transport.clone())),
+        match self.state.upgrade() {
+            // A writer that was made before keeps what it has: perhaps something around it.
+            Some(state) => state.set_transport(transport.clone(), User::Reader),
             None if transport.is_closing() => {}
             None => reject(transport),
         }
     }
 
     fn data_received(&mut self, transport: &Rc<dyn Transport>, data: &[u8]) {
-        self.state.feed_data(Some(&**transport), data);
+        if let Some(state) = self.state.upgrade() {
+            state.feed_data(Some(&**transport), data);
+        }
     }
 
     /// A transport that can't end its writing alone, as on TLS, can't outlive the end of
     /// its peer's either: it closes.
     fn eof_received(&mut self, transport: &Rc<dyn Transport>) -> AfterEof {
-        self.state.feed_eof(transport.eof_kind());
+        if let Some(state) = self.state.upgrade() {
+            state.feed_eof(transport.eof_kind());
+        }
         match transport.can_write_eof() {
             true => AfterEof::KeepOpen,
             false => AfterEof::Close,
@@ -129,26 +130,32 @@ impl Protocol for StreamReaderProtocol {
     }
 
     fn connection_lost(&mut self, error: Option<ConnError>) {
+        let Some(state) = self.state.upgrade() else {
+            return;
+        };
         match &error {
-            Some(error) => self.state.set_exception(error.clone()),
-            None => self.state.feed_eof(EofKind::Clean),
+            Some(error) => state.set_exception(error.clone()),
+            None => state.feed_eof(EofKind::Clean),
         }
-        self.state.flow.connection_lost(error);
+        state.flow().connection_lost(error);
     }
 
     fn pause_writing(&mut self, _transport: &Rc<dyn Transport>) {
-        self.state.flow.pause_writing();
+        if let Some(state) = self.state.upgrade() {
+            state.flow().pause_writing();
+        }
     }
 
     fn resume_writing(&mut self, _transport: &Rc<dyn Transport>) {
-        self.state.flow.resume_writing();
+        if let Some(state) = self.state.upgrade() {
+            state.flow().resume_writing();
+        }
     }
 
     fn get_buffer(&mut self, _transport: &Rc<dyn Transport>, _hint: usize) -> ReadInto {
-        if self.state.leaves_to_puller() {
-            ReadInto::Later
-        } else {
-            ReadInto::Shared
+        match self.state.upgrade() {
+            Some(state) if state.leaves_to_puller() => ReadInto::Later,
+            _ => ReadInto::Shared,
         }
     }
 }

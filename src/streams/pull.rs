@@ -18,7 +18,7 @@ use crate::task::yield_now;
 
 use super::attempts::incomplete;
 use super::reader::StreamReader;
-use super::state::{StreamState, WaitFor};
+use super::state::{Method, StreamState, WaitFor};
 
 impl StreamReader {
     /// Fills `buffer`, for a reader whose bytes are all at home.
@@ -37,14 +37,14 @@ impl StreamReader {
                     pulled = 0;
                     filling
                         .reader
-                        .yield_between_pulls("readexactly_into")
+                        .yield_between_pulls(Method::ReadexactlyInto)
                         .await?; // R9
                 }
             } else if filling.reader.is_at_the_end()? {
                 let partial = filling.give_up();
                 return Err(incomplete(partial, Some(expected)));
             } else {
-                filling.reader.wait_to_pull("readexactly_into").await?;
+                filling.reader.wait_to_pull(Method::ReadexactlyInto).await?;
             }
         }
         filling.filled = 0; // they are the caller's now
@@ -53,9 +53,9 @@ impl StreamReader {
 
     /// Waits until there is something to pull, or something was fed; not longer than the
     /// reader's limit.
-    pub(super) async fn wait_to_pull(&mut self, name: &str) -> Result<(), ReadError> {
+    pub(super) async fn wait_to_pull(&mut self, method: Method) -> Result<(), ReadError> {
         self.begin_patience();
-        let mut pull = Pull::begin(self, name)?;
+        let mut pull = Pull::begin(self, method)?;
         let waiting = Waiting(self);
         poll_fn(|cx| match Pin::new(&mut pull).poll(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(())),
@@ -69,8 +69,8 @@ impl StreamReader {
 
     /// Lets the others have a turn, and has what comes in it left to the read that pulls:
     /// nobody waits at that moment, and the protocol would feed it into the buffer.
-    async fn yield_between_pulls(&self, name: &str) -> Result<(), ReadError> {
-        let mut pulling = Pull::begin(self, name)?;
+    async fn yield_between_pulls(&self, method: Method) -> Result<(), ReadError> {
+        let mut pulling = Pull::begin(self, method)?;
         yield_now().await;
         pulling.is_followed_by_a_read();
         Ok(())
@@ -87,7 +87,7 @@ impl StreamReader {
         if self.state().unread() > 0 {
             return Ok(other.await);
         }
-        let pulling = Pull::begin(self, "copy")?;
+        let pulling = Pull::begin(self, Method::Copy)?;
         let output = other.await;
         drop(pulling);
         Ok(output)
@@ -127,7 +127,7 @@ impl StreamReader {
                 .ok()
                 .inspect(|pulled| {
                     let beyond = &spare[..pulled.saturating_sub(offered)];
-                    self.state().feed_data(Some(&*transport), beyond);
+                    self.state().feed_data(Some(transport), beyond);
                 })?
         };
         let pulled = pulled.min(offered);
@@ -193,25 +193,25 @@ impl Drop for Waiting<'_> {
 /// Waits until there is something to pull from the transport, or something was fed.
 pub(super) struct Pull {
     state: Rc<StreamState>,
-    transport: Option<Rc<dyn Transport>>,
+    /// Bytes may have been left to a read that pulls, and none follows so far.
+    left: bool,
 }
 
 impl Pull {
     /// # Errors
     /// If another read waits already.
-    pub(super) fn begin(reader: &StreamReader, name: &str) -> Result<Pull, ReadError> {
+    pub(super) fn begin(reader: &StreamReader, method: Method) -> Result<Pull, ReadError> {
         reader.debug_assert_all_at_home();
-        let transport = reader.transport();
         let state = reader.state().clone();
-        state.begin_wait(name, transport.as_deref(), WaitFor::Pull)?;
-        Ok(Pull { state, transport })
+        state.begin_wait(method, reader.transport(), WaitFor::Pull)?;
+        Ok(Pull { state, left: true })
     }
 }
 
 impl Pull {
     /// A `try_read` follows, which takes the left bytes itself.
     fn is_followed_by_a_read(&mut self) {
-        self.transport = None;
+        self.left = false;
     }
 }
 
@@ -228,7 +228,8 @@ impl Future for Pull {
 impl Drop for Pull {
     fn drop(&mut self) {
         self.state.end_wait();
-        if let Some(transport) = &self.transport {
+        let transport = self.state.readers_transport();
+        if let Some(transport) = transport.filter(|_| self.left) {
             offer_again(&**transport);
         }
     }

@@ -20,7 +20,7 @@ use crate::executor::has_budget;
 
 use super::pull::offer_again;
 use super::reader::StreamReader;
-use super::state::WaitFor;
+use super::state::{Method, WaitFor};
 
 /// Tries; if that takes more bytes, waits until something was fed, and tries again.
 ///
@@ -28,9 +28,9 @@ use super::state::WaitFor;
 /// read may be dropped while it waits, and nothing is lost (S4).
 pub(super) struct Read<'a, A> {
     reader: &'a mut StreamReader,
-    name: &'static str,
     attempt: A,
     waits_for: WaitFor,
+    method: Method,
     stage: Stage,
 }
 
@@ -43,19 +43,19 @@ enum Stage {
 }
 
 impl<'a, A> Read<'a, A> {
-    pub(super) fn new(reader: &'a mut StreamReader, name: &'static str, attempt: A) -> Self {
+    pub(super) fn new(reader: &'a mut StreamReader, method: Method, attempt: A) -> Self {
         Read {
             reader,
-            name,
             attempt,
             waits_for: WaitFor::Feed,
+            method,
             stage: Stage::New,
         }
     }
 
     /// A read whose attempt pulls: what comes while it waits, is left to it.
-    pub(super) fn pulling(reader: &'a mut StreamReader, name: &'static str, attempt: A) -> Self {
-        let mut read = Read::new(reader, name, attempt);
+    pub(super) fn pulling(reader: &'a mut StreamReader, method: Method, attempt: A) -> Self {
+        let mut read = Read::new(reader, method, attempt);
         read.waits_for = WaitFor::Pull;
         read
     }
@@ -79,7 +79,7 @@ impl<'a, A> Read<'a, A> {
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
         let transport = paused.then(|| self.reader.transport()).flatten();
-        state.begin_wait(self.name, transport.as_deref(), self.waits_for)?;
+        state.begin_wait(self.method, transport, self.waits_for)?;
         self.stage = Stage::Waits;
         Ok(())
     }
@@ -126,7 +126,7 @@ impl<A> Read<'_, A> {
     fn give_up(&mut self) {
         self.reader.state().give_up_wait();
         if let (WaitFor::Pull, Some(transport)) = (self.waits_for, self.reader.transport()) {
-            offer_again(&*transport);
+            offer_again(transport);
         }
     }
 }

@@ -16,10 +16,9 @@ use crate::error::{ConnError, ReadError};
 use crate::task::spend_budget;
 
 use super::feed::StreamFeed;
-use super::patience::Patience;
 use super::read::Read;
-use super::search::{ScannedFor, Separators, check_separators};
-use super::state::{DEFAULT_LIMIT, Link, StreamState};
+use super::search::{Separators, check_separators};
+use super::state::{DEFAULT_LIMIT, Method, StreamState, User};
 
 /// Reads a stream of bytes, asynchronously.
 ///
@@ -71,19 +70,13 @@ use super::state::{DEFAULT_LIMIT, Link, StreamState};
 /// # }
 /// ```
 pub struct StreamReader {
-    pub(super) link: Rc<Link>,
+    /// All that can be kept there: a task that serves a connection commonly has room for its
+    /// reader twice, as what it was called with, and as what it uses.
+    pub(super) state: Rc<StreamState>,
     /// Bytes that were lent to a borrowing read, and those behind them.
     ///
     /// Invariant: they come before those at home; empty while a read waits.
     pub(super) lent: ReadBuffer,
-    /// What the buffers were scanned for last.
-    pub(super) scanned_for: ScannedFor,
-    pub(super) error_policy: ErrorPolicy,
-    pub(super) overlong_policy: OverlongPolicy,
-    /// A line that was too long is not over yet (D16).
-    pub(super) discarding_line: bool,
-    /// `None`: reads wait for ever.
-    pub(super) patience: Option<Box<Patience>>,
 }
 
 /// What comes first when bytes are buffered and the connection failed (D14).
@@ -128,7 +121,7 @@ impl StreamReader {
     /// Makes a reader with the default limit of 64 KiB.
     #[must_use]
     pub fn new() -> StreamReader {
-        StreamReader::on(Link::new(DEFAULT_LIMIT))
+        StreamReader::on(StreamState::new(DEFAULT_LIMIT))
     }
 
     /// Makes a reader with a limit in bytes.
@@ -147,18 +140,13 @@ impl StreamReader {
     /// ```
     pub fn with_limit(limit: usize) -> Result<StreamReader, ReadError> {
         check_limit(limit)?;
-        Ok(StreamReader::on(Link::new(limit)))
+        Ok(StreamReader::on(StreamState::new(limit)))
     }
 
-    pub(super) fn on(link: Rc<Link>) -> StreamReader {
+    pub(super) fn on(state: Rc<StreamState>) -> StreamReader {
         StreamReader {
-            link,
+            state,
             lent: ReadBuffer::default(),
-            scanned_for: ScannedFor::default(),
-            error_policy: ErrorPolicy::default(),
-            overlong_policy: OverlongPolicy::default(),
-            discarding_line: false,
-            patience: None,
         }
     }
 
@@ -183,7 +171,8 @@ impl StreamReader {
     /// # }
     /// ```
     pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when("read", |reader| reader.try_read(n)).await
+        self.read_when(Method::Read, |reader| reader.try_read(n))
+            .await
     }
 
     /// Reads everything up to the end of the stream. Not bounded by the limit.
@@ -212,7 +201,7 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn read_all_limited(&mut self, max: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when("read_all", |reader| reader.try_read_all(max))
+        self.read_when(Method::ReadAll, |reader| reader.try_read_all(max))
             .await
     }
 
@@ -233,7 +222,7 @@ impl StreamReader {
     /// # }
     /// ```
     pub async fn readexactly(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when("readexactly", |reader| reader.try_readexactly(n))
+        self.read_when(Method::Readexactly, |reader| reader.try_readexactly(n))
             .await
     }
 
@@ -256,9 +245,10 @@ impl StreamReader {
         if let Some(line) = self.take_line_at_hand() {
             return Ok(line);
         }
-        let limit = self.limit();
-        self.read_when("readline", |reader| reader.try_readline(limit))
-            .await
+        self.read_when(Method::Readline, |reader| {
+            reader.try_readline(reader.limit())
+        })
+        .await
     }
 
     /// Does what [`readline`](Self::readline) does, with another limit for this call.
@@ -273,7 +263,7 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         check_limit(limit)?;
-        self.read_when("readline", |reader| reader.try_readline(limit))
+        self.read_when(Method::Readline, move |reader| reader.try_readline(limit))
             .await
     }
 
@@ -324,7 +314,7 @@ impl StreamReader {
     pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        self.read_when("readuntil", |reader| {
+        self.read_when(Method::Readuntil, |reader| {
             reader.try_readuntil(&separators, limit)
         })
         .await
@@ -347,7 +337,7 @@ impl StreamReader {
     ) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         check_limit(limit)?;
-        self.read_when("readuntil", |reader| {
+        self.read_when(Method::Readuntil, |reader| {
             reader.try_readuntil(&separators, limit)
         })
         .await
@@ -384,7 +374,7 @@ impl StreamReader {
     /// # }
     /// ```
     pub async fn fill_buf(&mut self) -> Result<&[u8], ReadError> {
-        self.read_when("fill_buf", |reader| reader.try_fill(1))
+        self.read_when(Method::FillBuf, |reader| reader.try_fill(1))
             .await?;
         Ok(self.lent.unread())
     }
@@ -419,7 +409,8 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn peek(&mut self, n: usize) -> Result<&[u8], ReadError> {
-        self.read_when("peek", |reader| reader.try_fill(n)).await?;
+        self.read_when(Method::Peek, |reader| reader.try_fill(n))
+            .await?;
         let there = n.min(self.lent.len());
         Ok(&self.lent.unread()[..there])
     }
@@ -440,9 +431,10 @@ impl StreamReader {
         let end = match self.line_at_hand() {
             Some(end) => end,
             None => {
-                let limit = self.limit();
-                self.read_when("readline_ref", |reader| reader.try_lend_line(limit))
-                    .await?
+                self.read_when(Method::ReadlineRef, |reader| {
+                    reader.try_lend_line(reader.limit())
+                })
+                .await?
             }
         };
         Ok(self.consume_lent(end))
@@ -464,7 +456,7 @@ impl StreamReader {
         check_separators(&separators)?;
         let limit = self.limit();
         let end = self
-            .read_when("readuntil_ref", |reader| {
+            .read_when(Method::ReaduntilRef, |reader| {
                 reader.try_lend_record(&separators, limit)
             })
             .await?;
@@ -509,7 +501,7 @@ impl StreamReader {
     /// No counterpart.
     pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         let attempt = |reader: &mut StreamReader| reader.try_read_into(buffer);
-        Read::pulling(self, "read_into", attempt).await
+        Read::pulling(self, Method::ReadInto, attempt).await
     }
 
     /// Fills `buffer`. Large bodies go from the kernel straight to the caller.
@@ -574,19 +566,21 @@ impl StreamReader {
     /// No counterpart: the limit is an argument of the constructor.
     pub fn set_limit(&mut self, limit: usize) -> Result<(), ReadError> {
         check_limit(limit)?;
-        self.state().set_limit(limit, self.transport().as_deref());
+        self.state().set_limit(limit, self.transport());
         Ok(())
     }
 
     /// Sets what comes first when bytes are buffered and the connection failed.
     pub fn set_error_policy(&mut self, policy: ErrorPolicy) {
-        self.error_policy = policy;
+        self.state.set_habit(|habits| habits.error_policy = policy);
     }
 
     /// Sets what `readline` does with a line longer than the limit.
     pub fn set_overlong_policy(&mut self, policy: OverlongPolicy) {
-        self.overlong_policy = policy;
-        self.discarding_line &= policy == OverlongPolicy::DiscardLine;
+        self.state.set_habit(|habits| {
+            habits.overlong_policy = policy;
+            habits.discarding_line &= policy == OverlongPolicy::DiscardLine;
+        });
     }
 
     // ── the feeding side ────────────────────────────────────────────────────────
@@ -597,7 +591,7 @@ impl StreamReader {
     /// The reader itself, whose `feed_data` may be called at any time.
     #[must_use]
     pub fn feeder(&self) -> StreamFeed {
-        StreamFeed::new(self.link.clone())
+        StreamFeed::new(self.state.clone())
     }
 
     /// Adds bytes, as [`StreamFeed::feed_data`] does.
@@ -633,13 +627,13 @@ impl StreamReader {
     /// `StreamReader.set_transport`.
     pub fn set_transport(&self, transport: Rc<dyn Transport>) {
         assert!(self.transport().is_none(), "Transport already set");
-        drop(self.link.set_transport(transport));
+        self.state.set_transport(transport, User::Both);
     }
 
     // ── what the other files of this layer use ──────────────────────────────────
 
     pub(super) fn state(&self) -> &Rc<StreamState> {
-        &self.link.state
+        &self.state
     }
 
     /// While a read waits, all unread bytes are at home.
@@ -647,32 +641,44 @@ impl StreamReader {
         debug_assert!(self.lent.is_empty(), "lent bytes must come home first");
     }
 
-    pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
-        self.link.transport()
+    #[inline]
+    pub(super) fn transport(&self) -> Option<&dyn Transport> {
+        self.state.readers_transport().map(|transport| &**transport)
+    }
+
+    #[inline]
+    pub(super) fn error_policy(&self) -> ErrorPolicy {
+        self.state.habit(|habits| habits.error_policy)
+    }
+
+    /// Says whether a line that was too long is not over yet (D16).
+    #[inline]
+    pub(super) fn is_discarding_line(&self) -> bool {
+        self.state.habit(|habits| habits.discarding_line)
     }
 
     /// S1: a stored error comes before everything else, unless the policy says otherwise.
     #[inline]
     pub(super) fn check_error_first(&self) -> Result<(), ReadError> {
-        match self.error_policy {
+        match self.error_policy() {
             ErrorPolicy::ErrorFirst => self.check_error(),
             ErrorPolicy::DataFirst => Ok(()),
         }
     }
 
     /// How the reads work that return what was fed: see [`Read`].
-    fn read_when<T, A>(&mut self, name: &'static str, attempt: A) -> Read<'_, A>
+    fn read_when<T, A>(&mut self, method: Method, attempt: A) -> Read<'_, A>
     where
         A: FnMut(&mut Self) -> Result<Option<T>, ReadError>,
     {
-        Read::new(self, name, attempt)
+        Read::new(self, method, attempt)
     }
 }
 
 impl Drop for StreamReader {
     fn drop(&mut self) {
         let transport = self.transport();
-        self.state().abandon(transport.as_deref());
+        self.state().abandon(transport);
         if let Some(transport) = transport.filter(|transport| !transport.can_write()) {
             transport.close(); // nobody else could use it
         }

@@ -19,6 +19,7 @@ use crate::tls::{PlaintextBuffered, StartTls, TlsContext};
 
 use super::protocol::StreamReaderProtocol;
 use super::reader::StreamReader;
+use super::state::User;
 use super::writer::StreamWriter;
 
 impl StreamWriter {
@@ -164,21 +165,22 @@ impl<'a> StreamStartTls<'a> {
         // Before a look at what came: from here to the exchange nobody else runs.
         poll_fn(|cx| writer.transport().poll_flushed(cx)).await;
         start.check()?;
-        if writer.link().state.eof().is_some() {
+        if writer.state.eof().is_some() {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the peer has ended the stream before TLS",
             ));
         }
         let undecrypted = take_plaintext(writer, reader, buffered, &start)?;
-        let link = writer.link().clone();
-        let protocol = StreamReaderProtocol::going_on(&link);
+        let protocol = StreamReaderProtocol::going_on(&writer.state);
         let handshake = start
             .undecrypted(undecrypted)
             .protocol(protocol)
             .put_between()?;
         // At once, so that no read takes ciphertext from the transport below.
-        writer.replace_transport(handshake.transport.clone());
+        writer
+            .state
+            .set_transport(handshake.transport.clone(), User::Both);
         handshake.finish().await?;
         Ok(())
     }
@@ -191,7 +193,7 @@ fn take_plaintext(
     buffered: Option<Buffered>,
     start: &StartTls,
 ) -> io::Result<Vec<u8>> {
-    let state = &writer.link().state;
+    let state = &writer.state;
     let bytes = state.unread();
     if bytes == 0 {
         return Ok(Vec::new());

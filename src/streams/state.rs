@@ -1,36 +1,100 @@
-//! The state that a stream's protocol, reader and writer share.
+//! The state of a stream: what its protocol, its reader and its writer share.
+//!
+//! ```text
+//!   StreamReader, StreamWriter, StreamFeed ══► StreamState ══► transport ══► protocol
+//!                                                   ▲───────── weak ────────────┘
+//! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::buffer::{BufferPool, ReadBuffer};
-use crate::contract::{EofKind, Transport};
+use crate::contract::{EofKind, SourceNumber, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
 use crate::waiters::WaiterCell;
-use crate::waits::note;
+use crate::waits::{NO_SOURCE, WaitsOn, What, note};
 
 use super::flow_control::FlowControlMixin;
+use super::patience::Patience;
+use super::progress::WriterPatience;
+use super::reader::{ErrorPolicy, OverlongPolicy};
+use super::search::{ScannedFor, Separators};
 
 /// Bytes that a separator may be away, unless set. Twice that pauses reading.
 pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
 
-/// What the protocol writes and the reader reads.
+/// What the protocol writes and the reader reads, and the transport of the moment.
+///
+/// There is one for each connection, so what few have is in a box: [`Rare`].
 pub(super) struct StreamState {
     /// Home of the unread bytes, to which the protocol appends.
     home: RefCell<ReadBuffer>,
     /// How many bytes are unread, those lent to the reader's handle included.
     unread: Cell<usize>,
-    limit: Cell<usize>,
+    /// [`LARGE`] if it is that or more: the box has it then.
+    limit: Cell<u32>,
     ended: Cell<Option<EofKind>>,
-    exception: RefCell<Option<ConnError>>,
     waiter: WaiterCell,
     wait: Cell<Waiting>,
     intake: Cell<Intake>,
-    reader_is_gone: Cell<bool>,
-    pub(super) flow: FlowControlMixin,
     pool: Rc<BufferPool>,
+    transport: OnceCell<Rc<dyn Transport>>,
+    /// Which source the transport is, for whoever looks at what a task waits for.
+    source: Cell<u64>,
+    rare: OnceCell<Box<Rare>>,
+}
+
+/// What few streams have, or only once they are over.
+#[derive(Default)]
+struct Rare {
+    flow: FlowControlMixin,
+    exception: Cell<Option<ConnError>>,
+    writer_patience: Cell<WriterPatience>,
+    later_transport: OnceCell<Box<Later>>,
+    large_limit: Cell<usize>,
+    /// Borrowed for one statement.
+    habits: RefCell<Habits>,
+}
+
+/// A limit from which on it is kept in the box.
+const LARGE: u32 = u32::MAX;
+
+/// What few readers were told, or look for.
+#[derive(Default)]
+pub(super) struct Habits {
+    /// What the buffers were scanned for last.
+    pub(super) scanned_for: ScannedFor,
+    pub(super) error_policy: ErrorPolicy,
+    pub(super) overlong_policy: OverlongPolicy,
+    /// A line that was too long is not over yet (D16).
+    pub(super) discarding_line: bool,
+    /// `None`: reads wait for ever.
+    pub(super) patience: Option<Box<Patience>>,
+}
+
+impl Habits {
+    /// Says whether the last scan was for a newline, and no long line is to be discarded.
+    fn go_on_with_lines(&self) -> bool {
+        matches!(self.scanned_for, ScannedFor::Newline) && !self.discarding_line
+    }
+}
+
+/// Who uses a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum User {
+    Both,
+    /// The reader alone: the writer writes to something around it.
+    Reader,
+}
+
+/// A transport that took the place of an earlier one, as TLS does in mid-stream.
+struct Later {
+    transport: Rc<dyn Transport>,
+    user: User,
+    even_later: OnceCell<Box<Later>>,
 }
 
 /// Whether a read waits, and for what.
@@ -54,24 +118,28 @@ enum Intake {
     Paused,
     /// The transport can't pause: it is not asked again.
     Unstoppable,
+    /// Nobody will read any more (D18): it goes on, and what comes is discarded.
+    Discarded,
 }
 
 impl StreamState {
     pub(super) fn new(limit: usize) -> Rc<StreamState> {
         let pool = get_running_loop().map(|handle| handle.core().pool.clone());
-        Rc::new(StreamState {
+        let state = StreamState {
             home: RefCell::default(),
             unread: Cell::new(0),
-            limit: Cell::new(limit),
+            limit: Cell::new(LARGE),
             ended: Cell::new(None),
-            exception: RefCell::default(),
             waiter: WaiterCell::default(),
             wait: Cell::new(Waiting::Nobody),
             intake: Cell::new(Intake::Flowing),
-            reader_is_gone: Cell::new(false),
-            flow: FlowControlMixin::new(),
             pool: pool.unwrap_or_default(),
-        })
+            transport: OnceCell::new(),
+            source: Cell::new(NO_SOURCE),
+            rare: OnceCell::new(),
+        };
+        state.keep_limit(limit);
+        Rc::new(state)
     }
 
     // ── what the protocol does ──────────────────────────────────────────────────
@@ -79,14 +147,15 @@ impl StreamState {
     /// Takes bytes in. Beyond twice the limit, `transport` is told to pause.
     pub(super) fn feed_data(&self, transport: Option<&dyn Transport>, data: &[u8]) {
         debug_assert!(self.ended.get().is_none(), "feed_data after feed_eof");
-        if data.is_empty() || self.ended.get().is_some() || self.reader_is_gone.get() {
+        let is_over = self.ended.get().is_some() || self.intake.get() == Intake::Discarded;
+        if data.is_empty() || is_over {
             return;
         }
         self.home.borrow_mut().append(data, &self.pool);
         self.unread.set(self.unread.get() + data.len());
         self.notify();
         let Some(transport) = transport else { return };
-        let overfull = self.unread.get() > self.limit.get().saturating_mul(2);
+        let overfull = self.unread.get() > self.limit().saturating_mul(2);
         if overfull && self.intake.get() == Intake::Flowing {
             if transport.can_pause_reading() {
                 self.intake.set(Intake::Paused);
@@ -105,7 +174,7 @@ impl StreamState {
     }
 
     pub(super) fn set_exception(&self, error: ConnError) {
-        let earlier = self.exception.replace(Some(error));
+        let earlier = self.rare().exception.replace(Some(error));
         drop(earlier);
         self.notify();
     }
@@ -145,22 +214,42 @@ impl StreamState {
 
     #[inline]
     pub(super) fn exception(&self) -> Option<ConnError> {
-        self.exception.borrow().clone()
+        let kept = &self.rare.get()?.exception;
+        let exception = kept.take();
+        kept.set(exception.clone());
+        exception
     }
 
     /// Says whether there is an exception.
     #[inline]
     pub(super) fn has_failed(&self) -> bool {
-        self.exception.borrow().is_some()
+        let Some(rare) = self.rare.get() else {
+            return false;
+        };
+        let exception = rare.exception.take();
+        let has_failed = exception.is_some();
+        rare.exception.set(exception);
+        has_failed
     }
 
     #[inline]
     pub(super) fn limit(&self) -> usize {
-        self.limit.get()
+        match self.limit.get() {
+            LARGE => self.rare().large_limit.get(),
+            limit => limit as usize,
+        }
+    }
+
+    fn keep_limit(&self, limit: usize) {
+        let small = u32::try_from(limit).unwrap_or(LARGE);
+        if small == LARGE {
+            self.rare().large_limit.set(limit);
+        }
+        self.limit.set(small);
     }
 
     pub(super) fn set_limit(&self, limit: usize, transport: Option<&dyn Transport>) {
-        self.limit.set(limit);
+        self.keep_limit(limit);
         self.resume_below_limit(transport);
     }
 
@@ -188,7 +277,7 @@ impl StreamState {
 
     /// S3: resumes a transport that was paused, at or under the limit.
     pub(super) fn resume_below_limit(&self, transport: Option<&dyn Transport>) {
-        if self.unread.get() <= self.limit.get() {
+        if self.unread.get() <= self.limit() {
             self.resume(transport);
         }
     }
@@ -211,33 +300,33 @@ impl StreamState {
 
     /// D18: nobody will read any more. What comes is discarded, and no pause is left.
     pub(super) fn abandon(&self, transport: Option<&dyn Transport>) {
-        self.reader_is_gone.set(true);
         self.give_up_wait();
         self.unread.set(0);
         let mut unread = self.home.take();
         unread.consume(unread.len());
         unread.release_if_empty(&self.pool);
         self.resume(transport);
+        self.intake.set(Intake::Discarded);
     }
 
     /// Begins to wait until something is fed: bytes, the end, an error.
     ///
-    /// `name` is the method that waits, for the error message; `transport` is resumed if
-    /// it was paused.
+    /// `method` is what waits, for the error message; `transport` is resumed if it was
+    /// paused.
     ///
     /// # Errors
     /// If another read waits already, which the types rule out for a reader's users.
     #[inline]
     pub(super) fn begin_wait(
         &self,
-        name: &str,
+        method: Method,
         transport: Option<&dyn Transport>,
         what_for: WaitFor,
     ) -> Result<(), ReadError> {
         if self.wait.get() != Waiting::Nobody {
             return Err(ReadError::InvalidInput(
                 format!(
-                    "{name}() called while another coroutine is already waiting for incoming data"
+                    "{method}() called while another coroutine is already waiting for incoming data"
                 )
                 .into(),
             ));
@@ -257,7 +346,7 @@ impl StreamState {
         match self.wait.get() {
             Waiting::ForFeed { fed: false } | Waiting::ToPull { fed: false } => {
                 self.waiter.register(cx.waker());
-                note(self.flow.waits_for_bytes(self.unread.get()));
+                note(self.waits_for_bytes());
                 Poll::Pending
             }
             _ => Poll::Ready(()),
@@ -275,6 +364,192 @@ impl StreamState {
         self.wait.set(Waiting::Nobody);
         self.waiter.clear();
     }
+
+    /// What a read waits for that has some bytes, and not enough.
+    fn waits_for_bytes(&self) -> WaitsOn {
+        WaitsOn {
+            what: What::Bytes,
+            bytes: u32::try_from(self.unread.get()).unwrap_or(u32::MAX),
+            which: self.source.get(),
+        }
+    }
+
+    // ── what reader and writer do ───────────────────────────────────────────────
+
+    /// Returns the transport from which the reader has its bytes.
+    #[inline]
+    pub(super) fn readers_transport(&self) -> Option<&Rc<dyn Transport>> {
+        match self.rare.get() {
+            None => self.transport.get(),
+            Some(rare) => rare.latest_transport(|_| true).or(self.transport.get()),
+        }
+    }
+
+    /// Returns the transport to which is written: commonly the same.
+    #[inline]
+    pub(super) fn writers_transport(&self) -> Option<&Rc<dyn Transport>> {
+        match self.rare.get() {
+            None => self.transport.get(),
+            Some(rare) => rare
+                .latest_transport(|user| user == User::Both)
+                .or(self.transport.get()),
+        }
+    }
+
+    /// Has the stream carried by this transport from now on.
+    ///
+    /// Earlier ones are kept, since somebody may look at them: there are few.
+    pub(super) fn set_transport(&self, transport: Rc<dyn Transport>, user: User) {
+        let source = transport.get_extra_info(SourceNumber);
+        self.source.set(source.unwrap_or(NO_SOURCE));
+        let known = match user {
+            User::Both => self.writers_transport(),
+            User::Reader => self.readers_transport(),
+        };
+        match known {
+            None => {
+                let first = self.transport.set(transport);
+                debug_assert!(first.is_ok(), "there was none");
+            }
+            Some(known) if is_same(known, &transport) => {}
+            Some(_) => self.follow_by(transport, user),
+        }
+    }
+
+    fn follow_by(&self, transport: Rc<dyn Transport>, user: User) {
+        let mut place = &self.rare().later_transport;
+        while let Some(later) = place.get() {
+            place = &later.even_later;
+        }
+        place.get_or_init(|| {
+            Box::new(Later {
+                transport,
+                user,
+                even_later: OnceCell::new(),
+            })
+        });
+    }
+
+    /// Says whether nothing is known against writing on.
+    #[inline]
+    pub(super) fn may_write_on(&self) -> bool {
+        match self.rare.get() {
+            None => true,
+            Some(rare) => rare.flow.may_write_on() && !self.has_failed(),
+        }
+    }
+
+    pub(super) fn flow(&self) -> &FlowControlMixin {
+        &self.rare().flow
+    }
+
+    /// Which source the transport is.
+    pub(super) fn source(&self) -> u64 {
+        self.source.get()
+    }
+
+    pub(super) fn writer_patience(&self) -> WriterPatience {
+        match self.rare.get() {
+            None => WriterPatience::Endless,
+            Some(rare) => rare.writer_patience.get(),
+        }
+    }
+
+    pub(super) fn set_writer_patience(&self, patience: WriterPatience) {
+        self.rare().writer_patience.set(patience);
+    }
+
+    /// Says whether the last scan was for a newline, no error counts first, and no long line
+    /// is to be discarded.
+    #[inline]
+    pub(super) fn goes_on_with_lines(&self) -> bool {
+        match self.rare.get() {
+            None => true,
+            Some(rare) => rare.habits.borrow().go_on_with_lines() && !self.has_failed(),
+        }
+    }
+
+    /// Asks something of the reader's habits, if they are not those of all readers. What is
+    /// asked must call nobody (R3).
+    #[inline]
+    pub(super) fn habit<T: Default>(&self, ask: impl FnOnce(&Habits) -> T) -> T {
+        match self.rare.get() {
+            None => T::default(),
+            Some(rare) => ask(&rare.habits.borrow()),
+        }
+    }
+
+    /// Changes a habit. What does must call nobody (R3).
+    pub(super) fn set_habit<T>(&self, change: impl FnOnce(&mut Habits) -> T) -> T {
+        change(&mut self.rare().habits.borrow_mut())
+    }
+
+    /// Says whether a scan for these separators can go on.
+    #[inline]
+    pub(super) fn is_scanned_for(&self, separators: &impl Separators) -> bool {
+        match self.rare.get() {
+            None => ScannedFor::default().is_for(separators),
+            Some(rare) => rare.habits.borrow().scanned_for.is_for(separators),
+        }
+    }
+
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+}
+
+impl Rare {
+    fn latest_transport(&self, is_for: impl Fn(User) -> bool) -> Option<&Rc<dyn Transport>> {
+        let mut latest = None;
+        let mut place = &self.later_transport;
+        while let Some(later) = place.get() {
+            if is_for(later.user) {
+                latest = Some(&later.transport);
+            }
+            place = &later.even_later;
+        }
+        latest
+    }
+}
+
+fn is_same(one: &Rc<dyn Transport>, other: &Rc<dyn Transport>) -> bool {
+    Rc::as_ptr(one).cast::<()>() == Rc::as_ptr(other).cast::<()>()
+}
+
+/// The reads that may have to wait: what a task keeps of a method's name while it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Read,
+    ReadAll,
+    Readexactly,
+    Readline,
+    Readuntil,
+    FillBuf,
+    Peek,
+    ReadlineRef,
+    ReaduntilRef,
+    ReadInto,
+    ReadexactlyInto,
+    Copy,
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Method::Read => "read",
+            Method::ReadAll => "read_all",
+            Method::Readexactly => "readexactly",
+            Method::Readline => "readline",
+            Method::Readuntil => "readuntil",
+            Method::FillBuf => "fill_buf",
+            Method::Peek => "peek",
+            Method::ReadlineRef => "readline_ref",
+            Method::ReaduntilRef => "readuntil_ref",
+            Method::ReadInto => "read_into",
+            Method::ReadexactlyInto => "readexactly_into",
+            Method::Copy => "copy",
+        })
+    }
 }
 
 /// What a read waits for.
@@ -284,29 +559,4 @@ pub(super) enum WaitFor {
     Feed,
     /// That there is something to pull, or that the protocol feeds.
     Pull,
-}
-
-/// What reader and writer share: the state, and the transport of the moment.
-pub(super) struct Link {
-    pub(super) state: Rc<StreamState>,
-    transport: RefCell<Option<Rc<dyn Transport>>>,
-}
-
-impl Link {
-    pub(super) fn new(limit: usize) -> Rc<Link> {
-        Rc::new(Link {
-            state: StreamState::new(limit),
-            transport: RefCell::new(None),
-        })
-    }
-
-    pub(super) fn transport(&self) -> Option<Rc<dyn Transport>> {
-        self.transport.borrow().clone()
-    }
-
-    /// Sets the transport, and returns the one that was set before.
-    pub(super) fn set_transport(&self, transport: Rc<dyn Transport>) -> Option<Rc<dyn Transport>> {
-        self.state.flow.set_source(&transport);
-        self.transport.borrow_mut().replace(transport)
-    }
 }

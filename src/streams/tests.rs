@@ -9,12 +9,12 @@ use crate::buffer::ReadBuffer;
 use crate::error::ReadError;
 
 use super::reader::StreamReader;
-use super::state::Link;
+use super::state::StreamState;
 
 /// Two readers of one stream, as two coroutines have them in asyncio.
 fn two_readers() -> (StreamReader, StreamReader) {
-    let link = Link::new(64);
-    (StreamReader::on(link.clone()), StreamReader::on(link))
+    let state = StreamState::new(64);
+    (StreamReader::on(state.clone()), StreamReader::on(state))
 }
 
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
@@ -93,12 +93,12 @@ fn rdr_39_a_second_read_that_need_not_wait_is_served() -> Result<(), ReadError> 
 
 /// Feeds `n` bytes without a separator, one by one, and returns how many bytes the reads
 /// looked at: each time those that no earlier one had looked at.
-fn bytes_looked_at(link: &Rc<Link>, n: usize, mut read: impl FnMut()) -> usize {
+fn bytes_looked_at(state: &Rc<StreamState>, n: usize, mut read: impl FnMut()) -> usize {
     let not_scanned = |home: &mut ReadBuffer| home.len() - home.scanned();
     let mut looked_at = 0;
     for _ in 0..n {
-        link.state.feed_data(None, b"a");
-        looked_at += link.state.at_home(not_scanned);
+        state.feed_data(None, b"a");
+        looked_at += state.at_home(not_scanned);
         read();
     }
     looked_at
@@ -107,11 +107,11 @@ fn bytes_looked_at(link: &Rc<Link>, n: usize, mut read: impl FnMut()) -> usize {
 #[test]
 fn a_line_that_comes_byte_by_byte_is_scanned_once() {
     const MILLION: usize = 1_000_000;
-    let link = Link::new(MILLION);
-    let mut reader = StreamReader::on(link.clone());
+    let state = StreamState::new(MILLION);
+    let mut reader = StreamReader::on(state.clone());
     let mut line = pin!(reader.readline());
     assert!(poll(line.as_mut()).is_pending());
-    let looked_at = bytes_looked_at(&link, MILLION, || {
+    let looked_at = bytes_looked_at(&state, MILLION, || {
         assert!(poll(line.as_mut()).is_pending());
     });
     assert_eq!(looked_at, MILLION);
@@ -121,9 +121,9 @@ fn a_line_that_comes_byte_by_byte_is_scanned_once() {
 fn a_dropped_readuntil_leaves_behind_how_far_it_looked() {
     const N: usize = 100_000;
     const SEPARATOR: &str = "SEPARATOR";
-    let link = Link::new(N);
-    let mut reader = StreamReader::on(link.clone());
-    let looked_at = bytes_looked_at(&link, N, || {
+    let state = StreamState::new(N);
+    let mut reader = StreamReader::on(state.clone());
+    let looked_at = bytes_looked_at(&state, N, || {
         assert!(poll(pin!(reader.readuntil(SEPARATOR))).is_pending());
     });
     // It may have begun in each of the last bytes but one of its length.
@@ -132,11 +132,11 @@ fn a_dropped_readuntil_leaves_behind_how_far_it_looked() {
 
 #[test]
 fn another_separator_is_looked_for_from_the_beginning() -> Result<(), ReadError> {
-    let link = Link::new(64);
-    let mut reader = StreamReader::on(link.clone());
-    link.state.feed_data(None, b"key: value; ");
+    let state = StreamState::new(64);
+    let mut reader = StreamReader::on(state.clone());
+    state.feed_data(None, b"key: value; ");
     assert!(poll(pin!(reader.readline())).is_pending());
-    assert_eq!(link.state.at_home(|home| home.scanned()), 12);
+    assert_eq!(state.at_home(|home| home.scanned()), 12);
     assert_eq!(at_once(reader.readuntil(": "))?, b"key: ");
     assert!(poll(pin!(reader.readline())).is_pending());
     assert_eq!(at_once(reader.readuntil_ref("; "))?, b"value; ");

@@ -1,6 +1,5 @@
 //! The writer: what a coroutine writes a stream by.
 
-use std::cell::Cell;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,12 +13,11 @@ use crate::event_loop::{get_running_loop, running_loop};
 use crate::executor::has_budget;
 use crate::task::{spend_budget, yield_now};
 use crate::time::timeout_at;
-use crate::waits::{What, noting};
+use crate::waits::{WaitsOn, What, noting};
 
 use super::flow_control::connection_lost;
-use super::progress::WriterPatience;
 use super::reader::StreamReader;
-use super::state::Link;
+use super::state::{StreamState, User};
 
 /// Writes a stream of bytes, asynchronously.
 ///
@@ -48,26 +46,22 @@ use super::state::Link;
 /// }
 /// ```
 pub struct StreamWriter {
-    link: Rc<Link>,
-    transport: Rc<dyn Transport>,
-    pub(super) patience: Cell<WriterPatience>,
+    /// Invariant: it has a transport.
+    pub(super) state: Rc<StreamState>,
 }
 
 impl StreamWriter {
     /// Makes the writer that belongs to `reader`, on its transport.
     ///
+    /// The reader, and writers that were made for it before, use this one from now on.
+    ///
     /// # asyncio
     /// `StreamWriter(transport, protocol, reader, loop)`.
     #[must_use]
     pub fn new(transport: Rc<dyn Transport>, reader: &StreamReader) -> StreamWriter {
-        let link = reader.link.clone();
-        let earlier = link.set_transport(transport.clone());
-        drop(earlier);
-        StreamWriter {
-            link,
-            transport,
-            patience: Cell::default(),
-        }
+        let state = reader.state().clone();
+        state.set_transport(transport, User::Both);
+        StreamWriter { state }
     }
 
     // ── writing ─────────────────────────────────────────────────────────────────
@@ -78,7 +72,7 @@ impl StreamWriter {
     /// `StreamWriter.write`, which sends at once; so does
     /// [`WritePolicy::Immediate`](crate::WritePolicy::Immediate) here.
     pub fn write(&self, data: impl AsRef<[u8]>) {
-        self.transport.write(data.as_ref());
+        self.transport().write(data.as_ref());
     }
 
     /// Queues bytes without copying them.
@@ -86,7 +80,7 @@ impl StreamWriter {
     /// # asyncio
     /// No counterpart.
     pub fn write_owned(&self, data: Vec<u8>) {
-        self.transport.write_owned(data);
+        self.transport().write_owned(data);
     }
 
     /// Queues several pieces as one write, sent with one vectored system call.
@@ -100,7 +94,7 @@ impl StreamWriter {
     {
         let pieces: Vec<I::Item> = pieces.into_iter().collect();
         let slices: Vec<IoSlice<'_>> = pieces.iter().map(|p| IoSlice::new(p.as_ref())).collect();
-        self.transport.writelines(&slices);
+        self.transport().writelines(&slices);
     }
 
     /// Waits until it is reasonable to write on, and tells what went wrong.
@@ -131,20 +125,20 @@ impl StreamWriter {
 
     #[inline]
     fn may_write_on(&self) -> bool {
-        let state = &self.link.state;
-        !state.has_failed() && state.flow.may_write_on() && self.transport.is_open_to_writes()
+        self.state.may_write_on() && self.transport().is_open_to_writes()
     }
 
     /// What a drain does that has to wait, or something to tell.
     async fn drain_or_fail(&self) -> io::Result<()> {
         spend_budget().await;
         self.check()?;
-        if self.transport.is_closing() {
+        if self.transport().is_closing() {
             // So that a loop of write and drain meets the loss that is queued.
             yield_now().await;
             self.check()?;
         }
-        let drained = self.link.state.flow.drain_helper(&*self.transport);
+        let state = &self.state;
+        let drained = state.flow().drain_on(&**self.transport(), state.source());
         self.patiently(drained).await?
     }
 
@@ -162,8 +156,8 @@ impl StreamWriter {
     /// No counterpart.
     pub async fn flush(&self) -> io::Result<()> {
         if has_budget() {
-            self.transport.flush();
-            if self.transport.get_write_buffer_size() == 0 {
+            self.transport().flush();
+            if self.transport().get_write_buffer_size() == 0 {
                 return self.check_flushed();
             }
         }
@@ -173,16 +167,16 @@ impl StreamWriter {
 
     async fn flush_or_fail(&self) -> io::Result<()> {
         spend_budget().await;
-        self.transport.flush();
-        let flushed = std::future::poll_fn(|cx| self.transport.poll_flushed(cx));
-        let flushed = noting(self.link.state.flow.waits_for(What::Flush), flushed);
+        self.transport().flush();
+        let flushed = std::future::poll_fn(|cx| self.transport().poll_flushed(cx));
+        let flushed = noting(WaitsOn::numbered(What::Flush, self.state.source()), flushed);
         self.patiently(flushed).await?;
         self.check_flushed()
     }
 
     fn check_flushed(&self) -> io::Result<()> {
         self.check()?;
-        if self.transport.has_discarded() {
+        if self.transport().has_discarded() {
             return Err(connection_lost());
         }
         Ok(())
@@ -204,7 +198,7 @@ impl StreamWriter {
                 "this transport cannot end writing without closing: see can_write_eof()",
             ));
         }
-        self.transport.write_eof();
+        self.transport().write_eof();
         Ok(())
     }
 
@@ -214,7 +208,7 @@ impl StreamWriter {
     /// `StreamWriter.can_write_eof`.
     #[must_use]
     pub fn can_write_eof(&self) -> bool {
-        self.transport.can_write_eof()
+        self.transport().can_write_eof()
     }
 
     // ── closing ─────────────────────────────────────────────────────────────────
@@ -227,7 +221,7 @@ impl StreamWriter {
     /// # asyncio
     /// `StreamWriter.close`.
     pub fn close(&self) {
-        self.transport.close();
+        self.transport().close();
     }
 
     /// Says whether the stream is closed or about to be.
@@ -236,7 +230,7 @@ impl StreamWriter {
     /// `StreamWriter.is_closing`.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.transport.is_closing()
+        self.transport().is_closing()
     }
 
     /// Waits until the connection is over. Does not close.
@@ -253,10 +247,18 @@ impl StreamWriter {
     /// # asyncio
     /// `StreamWriter.wait_closed`.
     pub async fn wait_closed(&self) -> io::Result<()> {
-        match self.closed().await {
-            Some(error) => Err(error.into()),
-            None => self.check_misuse(),
-        }
+        self.end().await
+    }
+
+    /// In a box, as in `drain`: it is awaited once.
+    fn end(&self) -> Pin<Box<impl Future<Output = io::Result<()>>>> {
+        Box::pin(async {
+            let error = self.state.flow().close_of(self.state.source()).await;
+            match error {
+                Some(error) => Err(error.into()),
+                None => self.check_misuse(),
+            }
+        })
     }
 
     /// Waits until the connection is over, and says why: `None` after a clean end.
@@ -269,8 +271,7 @@ impl StreamWriter {
     /// # asyncio
     /// No counterpart.
     pub async fn closed(&self) -> Option<ConnError> {
-        // In a box, as in `drain`: it is awaited once.
-        Box::pin(self.link.state.flow.close_waiter()).await
+        self.state.flow().close_of(self.state.source()).await
     }
 
     /// Closes, and waits until the connection is over.
@@ -285,7 +286,7 @@ impl StreamWriter {
     /// No counterpart: `close()`, then `await wait_closed()`.
     pub async fn aclose(&self) -> io::Result<()> {
         self.close();
-        self.wait_closed().await
+        self.end().await
     }
 
     /// Closes, and aborts if that takes longer than `patience`.
@@ -310,10 +311,10 @@ impl StreamWriter {
         if let Ok(closed) = timeout_at(deadline, self.wait_closed()).await {
             return closed;
         }
-        if self.transport.get_write_buffer_size() == 0 {
+        if self.transport().get_write_buffer_size() == 0 {
             return self.wait_closed().await;
         }
-        self.transport.abort();
+        self.transport().abort();
         self.wait_closed().await?;
         Err(TimedOut.into())
     }
@@ -366,7 +367,7 @@ impl StreamWriter {
     /// `StreamWriter.get_extra_info`.
     #[must_use]
     pub fn get_extra_info<K: ExtraInfoKey>(&self, key: K) -> Option<K::Value> {
-        self.transport.get_extra_info(key)
+        self.transport().get_extra_info(key)
     }
 
     /// Returns the transport.
@@ -374,26 +375,17 @@ impl StreamWriter {
     /// # asyncio
     /// The attribute `StreamWriter.transport`.
     #[must_use]
+    #[inline]
     pub fn transport(&self) -> &Rc<dyn Transport> {
-        &self.transport
-    }
-
-    #[cfg(feature = "tls")]
-    pub(super) fn link(&self) -> &Rc<Link> {
-        &self.link
-    }
-
-    /// Another transport carries the stream from now on, for the reader, too.
-    #[cfg(feature = "tls")]
-    pub(super) fn replace_transport(&mut self, transport: Rc<dyn Transport>) {
-        drop(self.link.set_transport(transport.clone()));
-        self.transport = transport;
+        self.state
+            .writers_transport()
+            .expect("a writer is made with a transport")
     }
 
     /// Tells the error that the reader was told, and a misuse (D27).
     #[inline]
     fn check(&self) -> io::Result<()> {
-        match self.link.state.exception() {
+        match self.state.exception() {
             Some(error) => Err(error.into()),
             None => self.check_misuse(),
         }
@@ -401,7 +393,7 @@ impl StreamWriter {
 
     #[inline]
     fn check_misuse(&self) -> io::Result<()> {
-        match self.transport.misuse() {
+        match self.transport().misuse() {
             Some(misuse) => Err(io::Error::new(io::ErrorKind::InvalidInput, misuse)),
             None => Ok(()),
         }
@@ -445,21 +437,21 @@ impl Drain<'_> {
 impl Drop for StreamWriter {
     fn drop(&mut self) {
         if self.has_lost_patience() {
-            self.transport.abort();
+            self.transport().abort();
             return;
         }
-        if self.transport.is_closing() {
+        if self.transport().is_closing() {
             return;
         }
         if get_running_loop().is_ok_and(|handle| handle.get_debug()) {
             log::warn!("unclosed {self:?}");
         }
-        self.transport.close();
+        self.transport().close();
     }
 }
 
 impl fmt::Debug for StreamWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<StreamWriter transport={:?}>", self.transport)
+        write!(f, "<StreamWriter transport={:?}>", self.transport())
     }
 }

@@ -195,8 +195,8 @@ impl TlsState {
         self.unencrypted.push(bytes, pool);
     }
 
-    pub(super) fn queue_owned(&mut self, bytes: Vec<u8>) {
-        self.unencrypted.push_owned(bytes);
+    pub(super) fn queue_owned(&mut self, bytes: Vec<u8>, pool: &BufferPool) {
+        self.unencrypted.push_owned(bytes, pool);
     }
 
     /// Says whether what was queued is to be encrypted now, and not when the step ends.

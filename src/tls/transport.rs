@@ -635,7 +635,9 @@ impl Transport for TlsTransport {
             return;
         }
         let is_large = data.len() >= LARGE_WRITE;
-        self.state.borrow_mut().queue_owned(data);
+        self.state
+            .borrow_mut()
+            .queue_owned(data, &self.handle.core().pool);
         self.after_queueing(is_large);
     }
 

@@ -226,8 +226,8 @@ impl ConnectionState {
     }
 
     /// Queues bytes that were admitted, without copying them.
-    pub(crate) fn queue_owned(&mut self, bytes: Vec<u8>) {
-        self.buffer.push_owned(bytes);
+    pub(crate) fn queue_owned(&mut self, bytes: Vec<u8>, pool: &BufferPool) {
+        self.buffer.push_owned(bytes, pool);
         self.grew();
     }
 

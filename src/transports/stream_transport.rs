@@ -8,7 +8,7 @@
 //!   close, abort, error ──► queued: connection_lost, hollow    ┘
 //! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::RawFd;
@@ -49,17 +49,22 @@ pub(crate) struct StreamTransport {
     connection: RefCell<ConnectionState>,
     ways: Ways,
     protocol: ProtocolCell,
-    /// The end or the error that a `try_read` met: the next read delivers it. In a box, for
-    /// it is rare, and idle connections are many.
-    seen_end: Cell<Option<Box<io::Result<()>>>>,
     /// The protocol left the bytes that are there to a reader that pulls.
     left_to_reader: Cell<bool>,
     /// The poller was asked to watch for room to write (and is never asked to stop).
     watches_writable: Cell<bool>,
-    flush_waiters: WakerSet,
+    rare: OnceCell<Box<Rare>>,
     attached_to: Cell<Option<Rc<dyn AttachedTo>>>,
     attached_as: u32,
     info: Info,
+}
+
+/// What few connections have. In a box that the first use brings, for idle ones are many.
+#[derive(Default)]
+struct Rare {
+    /// The end or the error that a `try_read` met: the next read delivers it.
+    seen_end: Cell<Option<io::Result<()>>>,
+    flush_waiters: WakerSet,
 }
 
 /// What stays known after the connection is lost.
@@ -132,10 +137,9 @@ impl StreamTransport {
             connection: RefCell::new(connection),
             ways,
             protocol: ProtocolCell::new(protocol),
-            seen_end: Cell::new(None),
             left_to_reader: Cell::new(false),
             watches_writable: Cell::new(false),
-            flush_waiters: WakerSet::default(),
+            rare: OnceCell::new(),
             attached_to: Cell::new(attached_to),
             attached_as: attached_as.unwrap_or_default(),
             info,
@@ -215,7 +219,7 @@ impl StreamTransport {
         if !self.connection.borrow().is_reading() {
             return; // R6: the bit stays set, and whoever resumes queues a read
         }
-        match self.seen_end.take().map(|end| *end) {
+        match self.rare.get().and_then(|rare| rare.seen_end.take()) {
             None => self.receive(me),
             Some(Ok(())) => self.on_eof(me),
             Some(Err(error)) => self.on_read_error(error),
@@ -573,7 +577,7 @@ impl StreamTransport {
             Next::Lose => self.queue_connection_lost(None),
         }
         if self.connection.borrow().buffered() == 0 {
-            self.flush_waiters.wake_all();
+            self.wake_flush_waiters();
         }
     }
 
@@ -649,7 +653,7 @@ impl StreamTransport {
         if let Some(attached_to) = self.attached_to.take() {
             attached_to.detached(self.attached_as, ending);
         }
-        self.flush_waiters.wake_all();
+        self.wake_flush_waiters();
     }
 
     /// R1: hollow from now on: out of the table, no socket, no protocol.
@@ -767,7 +771,8 @@ impl Transport for StreamTransport {
                 self.core().pool.give(data);
             }
             Some(admission) => {
-                self.connection.borrow_mut().queue_owned(data);
+                let pool = &self.core().pool;
+                self.connection.borrow_mut().queue_owned(data, pool);
                 self.after_queueing(admission);
             }
         }
@@ -814,7 +819,7 @@ impl Transport for StreamTransport {
         if self.connection.borrow().buffered() == 0 {
             return Poll::Ready(());
         }
-        self.flush_waiters.register(cx.waker());
+        self.rare().flush_waiters.register(cx.waker());
         Poll::Pending
     }
 
@@ -874,6 +879,11 @@ impl StreamTransport {
         }
     }
 
+    /// Says whether the connection is over, and nothing left of it (R1).
+    pub(crate) fn is_hollow(&self) -> bool {
+        self.id.get() == SourceId::NONE
+    }
+
     fn after_replacing(&self) {
         if self.left_to_reader.take() {
             // The new one did not ask for that.
@@ -916,14 +926,27 @@ impl StreamTransport {
 
     /// The end was met, and waits to be told: what a further `recv` says is not it.
     fn has_seen_end(&self) -> bool {
-        let end = self.seen_end.take();
+        let Some(rare) = self.rare.get() else {
+            return false;
+        };
+        let end = rare.seen_end.take();
         let seen = end.is_some();
-        self.seen_end.set(end);
+        rare.seen_end.set(end);
         seen
     }
 
+    fn rare(&self) -> &Rare {
+        self.rare.get_or_init(Box::default)
+    }
+
+    fn wake_flush_waiters(&self) {
+        if let Some(rare) = self.rare.get() {
+            rare.flush_waiters.wake_all();
+        }
+    }
+
     fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
-        self.seen_end.set(Some(Box::new(end)));
+        self.rare().seen_end.set(Some(end));
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
@@ -964,7 +987,7 @@ impl EventSource for StreamTransport {
         self.connection.borrow_mut().force_close();
         self.let_go();
         drop(self.attached_to.take());
-        self.flush_waiters.wake_all();
+        self.wake_flush_waiters();
     }
 
     fn owner(&self) -> Option<String> {

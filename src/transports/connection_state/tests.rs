@@ -216,8 +216,8 @@ fn less_taken_than_offered_waits_for_the_next_edge() {
 #[test]
 fn what_was_left_out_of_the_offer_makes_no_edge_so_the_next_turn_sends_it() {
     let mut c = open();
-    c.queue_owned(b"offered".to_vec());
-    c.queue_owned(b"not offered".to_vec());
+    c.queue_owned(b"offered".to_vec(), &BufferPool::default());
+    c.queue_owned(b"not offered".to_vec(), &BufferPool::default());
     assert_eq!(c.kernel_takes_without_being_full(7), SendNextTurn);
     assert_eq!(c.queued(), b"not offered");
     assert!(c.wants_to_send());
@@ -253,7 +253,7 @@ fn partial_sends_keep_the_order_of_bytes_with_writes_in_between() {
     let mut c = blocked(b"abc");
     assert_eq!(c.became_writable_and_takes(2), AwaitWritable);
     assert_eq!(c.writes(b"de"), Queue);
-    c.queue_owned(b"fgh".to_vec());
+    c.queue_owned(b"fgh".to_vec(), &BufferPool::default());
     assert_eq!(c.queued(), b"cdefgh");
     assert_eq!(c.became_writable_and_takes(4), AwaitWritable);
     assert_eq!(c.became_writable_and_takes(2), Nothing);
