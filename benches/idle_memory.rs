@@ -33,6 +33,8 @@ fn main() -> io::Result<()> {
     match &arguments[..] {
         [_, role, address, count] if role == "connect" => connect(address, count),
         [_, role, count] if role == "serve-streams" => serve(Kind::Streams, count),
+        [_, role, count] if role == "serve-a-loop" => serve(Kind::Loop, count),
+        [_, role, count] if role == "serve-lent-lines" => serve(Kind::LentLines, count),
         [_, role, count] if role == "serve-protocol" => serve(Kind::Protocol, count),
         _ => serve_each(),
     }
@@ -41,7 +43,12 @@ fn main() -> io::Result<()> {
 fn serve_each() -> io::Result<()> {
     let connections = as_many_as_allowed(CONNECTIONS);
     println!("{connections} idle connections, bytes of resident memory for each:");
-    for role in ["serve-streams", "serve-protocol"] {
+    for role in [
+        "serve-streams",
+        "serve-a-loop",
+        "serve-lent-lines",
+        "serve-protocol",
+    ] {
         this_program(&[role, &connections.to_string()])?.status()?;
     }
     Ok(())
@@ -49,6 +56,8 @@ fn serve_each() -> io::Result<()> {
 
 enum Kind {
     Streams,
+    Loop,
+    LentLines,
     Protocol,
 }
 
@@ -56,6 +65,18 @@ fn serve(kind: Kind, connections: &str) -> io::Result<()> {
     let connections: usize = connections.parse().map_err(io::Error::other)?;
     run(async move {
         let (what, server) = match kind {
+            Kind::Loop => (
+                "streams, with a task that loops over next_line",
+                start_server(loop_over_lines, "127.0.0.1", 0)
+                    .backlog(4096)
+                    .await?,
+            ),
+            Kind::LentLines => (
+                "streams, with a task that waits in readline_ref",
+                start_server(wait_for_a_lent_line, "127.0.0.1", 0)
+                    .backlog(4096)
+                    .await?,
+            ),
             Kind::Streams => (
                 "streams, with a task that waits in readline",
                 start_server(wait_for_a_line, "127.0.0.1", 0)
@@ -75,11 +96,36 @@ fn serve(kind: Kind, connections: &str) -> io::Result<()> {
 }
 
 async fn wait_for_a_line(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        let line = reader.readline().await?;
+        if line.is_empty() {
+            return writer.aclose().await;
+        }
+        writer.write(line);
+        writer.drain().await?;
+    }
+}
+
+/// As it is commonly written. While `drain` waits, the task has room for what the loop is over.
+async fn loop_over_lines(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     while let Some(line) = reader.next_line().await? {
         writer.write(&line);
         writer.drain().await?;
     }
     writer.aclose().await
+}
+
+/// As somebody writes it who has an eye on memory: a line that is lent is gone when the
+/// task waits, so that it has no room for one.
+async fn wait_for_a_lent_line(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    loop {
+        let line = reader.readline_ref().await?;
+        if line.is_empty() {
+            return writer.aclose().await;
+        }
+        writer.write(line);
+        writer.drain().await?;
+    }
 }
 
 struct Silent;
