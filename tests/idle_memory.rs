@@ -21,10 +21,10 @@ use millstream::{
 const CONNECTIONS: usize = 250;
 
 /// Bytes that a connection with streams may take, whose task waits for a line.
-const WITH_STREAMS: usize = 1290;
+const WITH_STREAMS: usize = 860;
 
 /// Bytes that a connection with a protocol may take.
-const WITH_PROTOCOL: usize = 440;
+const WITH_PROTOCOL: usize = 300;
 
 #[test]
 fn an_idle_connection_with_streams_takes_few_bytes() -> io::Result<()> {
