@@ -44,6 +44,7 @@ fn main() -> io::Result<()> {
             _ => return Err(io::Error::other(format!("{argument:?}: no such option"))),
         }
     }
+    fs::create_dir_all(CHARTS)?;
     let mut results = Results::read(Path::new(RESULTS))?;
     if let Some(file) = added {
         let fresh = Results::read(&file)?.rows;
@@ -61,7 +62,6 @@ fn main() -> io::Result<()> {
 
 /// Draws the charts anew. Those of scenarios that are gone go.
 fn draw_charts(results: &Results) -> io::Result<()> {
-    fs::create_dir_all(CHARTS)?;
     for entry in fs::read_dir(CHARTS)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "svg") {
