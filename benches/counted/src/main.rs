@@ -307,13 +307,17 @@ fn instructions_of(name: &str, costs: &[Cost]) -> f64 {
 fn append_results(file: &str, costs: &[Cost]) -> io::Result<()> {
     print_table(costs)?;
     let mut lines = String::new();
-    for (cost, (who, _, conversation, baseline)) in costs.iter().zip(ROWS) {
+    for (cost, (who, candidate, conversation, baseline)) in costs.iter().zip(ROWS) {
         let name = match conversation {
             Conversation::Messages => "a message of 64 B, 50 connections",
             Conversation::InCrowd => "a message of 64 B, 50 connections of 450",
             Conversation::Lines => "a line of 32 B, 50 connections",
         };
         let who = who.trim_end_matches("-in-crowd");
+        let who = match candidate.is_tokios() {
+            true => who.to_owned(),
+            false => format!("millstream {who}"),
+        };
         let of_tokio = cost.instructions / instructions_of(baseline, costs);
         for (value, unit) in [
             (cost.instructions, "instructions"),

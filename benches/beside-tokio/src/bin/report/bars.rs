@@ -110,10 +110,10 @@ const BARS: &[Bar] = &[
     bar("memory per idle task, bytes", OURS, Kept("memory", "an idle task", "bytes"), AtMost(200.0)),
     bar("`readline_ref` from memory: times Tokio's `read_until`", "ratio", Kept("lines", "readline_ref, 32-byte lines", "times"), AtLeast(1.05)),
     bar("`readline` from memory, ns for a line of 32 B (2 GB/s)", OURS, Kept("lines", "readline, 32-byte lines", "ns"), AtMost(16.0)),
-    bar("allocations per echoed message with `read_into`", "read_into", Kept("counted", "a message of 64 B, 50 connections", "allocations"), AtMost(0.0)),
-    bar("allocations per line with `readline_ref`", "readline_ref", Kept("counted", "a line of 32 B, 50 connections", "allocations"), AtMost(0.0)),
-    bar("user-space instructions per echoed message, `protocol`", "protocol", Kept("counted", "a message of 64 B, 50 connections", "instructions of tokio"), AtMost(0.8)),
-    bar("user-space instructions per echoed message, `read_into`", "read_into", Kept("counted", "a message of 64 B, 50 connections", "instructions of tokio"), AtMost(0.8)),
+    bar("allocations per echoed message with `read_into`", "millstream read_into", Kept("counted", "a message of 64 B, 50 connections", "allocations"), AtMost(0.0)),
+    bar("allocations per line with `readline_ref`", "millstream readline_ref", Kept("counted", "a line of 32 B, 50 connections", "allocations"), AtMost(0.0)),
+    bar("user-space instructions per echoed message, `protocol`", "millstream protocol", Kept("counted", "a message of 64 B, 50 connections", "instructions of tokio"), AtMost(0.8)),
+    bar("user-space instructions per echoed message, `read_into`", "millstream read_into", Kept("counted", "a message of 64 B, 50 connections", "instructions of tokio"), AtMost(0.8)),
     bar("beside asyncio: echo, 50 connections", OURS, Kept("echo", FIFTY, "message/s of asyncio"), AtLeast(4.5)),
     bar("beside asyncio: pipelined lines", OURS, Kept("pipelined lines", BURSTS, "line/s of asyncio"), AtLeast(50.0)),
     bar("latency at half of Tokio's load: 99th percentile", OURS, Kept("latency", LATE, "µs p99 of tokio"), AtMost(1.0)),
@@ -122,7 +122,7 @@ const BARS: &[Bar] = &[
     bar("embedding: stripped echo server, KB", OURS, Kept("embedding", "stripped server", "KB"), AtMost(420.0)),
     bar("10000 busy connections: processor time", OURS, Kept("growth", CROWD, TIME), AtMost(1.0)),
     bar("100 busy of 10000: processor time, of that of 100 alone", OURS, Kept("growth", "64 B, 100 busy connections of 10000", "of that alone"), AtMost(1.3)),
-    bar("instructions per message among 400 idle connections, of those without", "read", Grown("counted", ["a message of 64 B, 50 connections", "a message of 64 B, 50 connections of 450"], "instructions"), AtMost(1.0)),
+    bar("instructions per message among 400 idle connections, of those without", "millstream read", Grown("counted", ["a message of 64 B, 50 connections", "a message of 64 B, 50 connections of 450"], "instructions"), AtMost(1.0)),
     bar("a million timers beside a thousand, set anew: time each", OURS, Grown("timers", ["set anew, of 1 000", "set anew, of 1 000 000"], "ns"), AtMost(1.5)),
     bar("a million timers beside a thousand, fired: time each", OURS, Grown("timers", ["set and fired, 1 000", "set and fired, 1 000 000"], "ns"), AtMost(1.5)),
     bar("a million time limits beside a thousand: time each", OURS, Grown("time limits", ["dropped and set, of 1000 pending", "dropped and set, of 1000000 pending"], "ns"), AtMost(1.5)),
@@ -192,7 +192,7 @@ impl Figure {
 
 /// As a ratio, or, if it is none, without decimals.
 fn plain(figure: f64) -> String {
-    match figure.fract() == 0.0 && figure >= 2.0 {
+    match figure.fract() == 0.0 && figure != 1.0 {
         true => format!("{figure:.0}"),
         false => ratio(figure),
     }

@@ -14,6 +14,7 @@ use std::fmt::Write as _;
 
 use beside_tokio::results::{Results, Row};
 
+use crate::page::OF_MANY;
 use crate::table::{figure, in_order};
 
 /// A picture of a scenario.
@@ -27,11 +28,12 @@ pub struct Chart {
     pub svg: String,
 }
 
-/// The charts of all scenarios that have one.
+/// The charts of all scenarios that the page shows one of.
 pub fn charts(results: &Results) -> Vec<Chart> {
     let scenarios = in_order(results.rows.iter().map(|row| (&row.group, &row.name)));
     scenarios
         .into_iter()
+        .filter(|(group, _)| OF_MANY.contains(&group.as_str()))
         .filter_map(|(group, name)| {
             let of_it = |row: &&Row| row.group == *group && row.name == *name;
             of_scenario(&results.rows.iter().filter(of_it).collect::<Vec<_>>())

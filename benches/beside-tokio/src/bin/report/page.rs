@@ -15,7 +15,7 @@ use crate::table::{self, in_order};
 use crate::{bars, chart, machine};
 
 /// Groups of which each scenario has a table of its own, since many candidates take part.
-const OF_MANY: [&str; 9] = [
+pub const OF_MANY: [&str; 9] = [
     "echo",
     "pipelined lines",
     "bulk",

@@ -34,7 +34,8 @@ pub fn of_scenario(rows: &[&Row]) -> String {
     table
 }
 
-/// A group: a row for each scenario and unit, a column for each candidate.
+/// A group: a row for each scenario and unit, a column for each candidate. Where Tokio was
+/// taken at its best, a column for all of its ways.
 pub fn of_group(rows: &[&Row]) -> String {
     let whos = in_order(rows.iter().map(|row| row.who.as_str()));
     let lines = in_order(
@@ -42,29 +43,44 @@ pub fn of_group(rows: &[&Row]) -> String {
             .map(|row| (row.name.as_str(), row.unit.as_str()))
             .filter(|(_, unit)| *unit != "times"),
     );
+    let columns = match whos.contains(&"ratio") {
+        true => vec!["millstream", "tokio", "ratio"],
+        false => whos,
+    };
     let mut table = String::from("| |");
-    for who in &whos {
+    for who in &columns {
         let _ = match *who {
             "ratio" => write!(table, " Tokio's best to ours |"),
             who => write!(table, " {who} |"),
         };
     }
     table += "\n| --- |";
-    table += &" ---: |".repeat(whos.len());
+    table += &" ---: |".repeat(columns.len());
     for (name, unit) in lines {
         let _ = match unit.strip_suffix(" of tokio") {
             Some(unit) => write!(table, "\n| {name}, {unit}, of Tokio's |"),
+            None if name.starts_with(unit) => write!(table, "\n| {name} |"),
             None => write!(table, "\n| {name}, {unit} |"),
         };
-        for who in &whos {
-            let unit = if *who == "ratio" { "times" } else { unit };
-            let row = rows
+        for column in &columns {
+            let unit = if *column == "ratio" { "times" } else { unit };
+            let figures: Vec<String> = rows
                 .iter()
-                .find(|row| row.name == name && row.unit == unit && row.who == *who);
-            let _ = write!(table, " {} |", row.map_or(String::new(), |row| figure(row)));
+                .filter(|row| row.name == name && row.unit == unit)
+                .filter_map(|row| Some(figure_of_way(row, row.who.strip_prefix(column)?)))
+                .collect();
+            let _ = write!(table, " {} |", figures.join("; "));
         }
     }
     table
+}
+
+/// A figure, and by which of its ways a candidate came to it, if it has several.
+fn figure_of_way(row: &Row, way: &str) -> String {
+    match way.is_empty() {
+        true => figure(row),
+        false => format!("{} by{way}", figure(row)),
+    }
 }
 
 /// What is in the file and not in a table: ratios to asyncio, which the bars tell.
@@ -193,14 +209,15 @@ mod tests {
     fn a_group_has_a_line_for_each_scenario() {
         let rows = [
             row("spawn", "millstream", 39.0, "ns"),
-            row("spawn", "tokio", 176.25, "ns"),
+            row("spawn", "tokio spawn", 176.25, "ns"),
+            row("spawn", "tokio LocalSet", 180.0, "ns"),
             row("spawn", "ratio", 4.5, "times"),
             row("yield", "millstream", 12.0, "ns"),
         ];
         let table = of_group(&rows.iter().collect::<Vec<_>>());
         let expected = "| | millstream | tokio | Tokio's best to ours |\n\
                         | --- | ---: | ---: | ---: |\n\
-                        | spawn, ns | 39 | 176 | 4.50 |\n\
+                        | spawn, ns | 39 | 176 by spawn; 180 by LocalSet | 4.50 |\n\
                         | yield, ns | 12 |  |  |";
         assert_eq!(table, expected);
     }
