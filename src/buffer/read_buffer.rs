@@ -119,15 +119,6 @@ impl ReadBuffer {
         }
     }
 
-    /// Returns the unread bytes in which a separator may begin.
-    #[inline]
-    pub(crate) fn not_scanned(&self) -> &[u8] {
-        match &self.0 {
-            Some(held) => &held.bytes[held.start + held.scanned..],
-            None => &[],
-        }
-    }
-
     /// Remembers that no separator begins in the first `n` unread bytes.
     #[inline]
     pub(crate) fn set_scanned(&mut self, n: usize) {

@@ -170,12 +170,14 @@ pub(super) fn search(
     Search::NotYet
 }
 
-/// Returns where the first line ends, newline included, if it is there and not too long.
-///
-/// What [`search`] finds for a newline, without its memory of what it didn't find.
+/// Returns where the first line ends, newline included, if it is there and not too long,
+/// and nothing was looked at before: then [`search`] goes on.
 #[inline]
 pub(super) fn line_end(buffer: &ReadBuffer, limit: usize) -> Option<usize> {
-    let at = buffer.scanned() + memchr(b'\n', buffer.not_scanned())?;
+    if buffer.scanned() > 0 {
+        return None;
+    }
+    let at = memchr(b'\n', buffer.unread())?;
     (at <= limit).then_some(at + 1)
 }
 
