@@ -28,14 +28,22 @@ pub(super) fn streams(
     reads: Reads,
     spin: Duration,
 ) -> io::Result<()> {
-    let handler = async move |reader, writer| match (workload, reads) {
-        (Workload::Echo, Reads::Owned) => echo(reader, writer).await,
-        (Workload::Echo, Reads::Lent) => echo_lent(reader, writer).await,
-        (Workload::Lines, Reads::Owned) => lines(reader, writer).await,
-        (Workload::Lines, Reads::Lent) => lines_lent(reader, writer).await,
-        (Workload::Sink, _) => sink(reader, writer).await,
-        (Workload::Source, _) => source(reader, writer).await,
-    };
+    // Each workload starts a server of its own: a handler that could do any of them would
+    // hold, for each connection, what the largest needs.
+    match (workload, reads) {
+        (Workload::Echo, Reads::Owned) => serve(echo, place, spin),
+        (Workload::Echo, Reads::Lent) => serve(echo_lent, place, spin),
+        (Workload::Lines, Reads::Owned) => serve(lines, place, spin),
+        (Workload::Lines, Reads::Lent) => serve(lines_lent, place, spin),
+        (Workload::Sink, _) => serve(sink, place, spin),
+        (Workload::Source, _) => serve(source, place, spin),
+    }
+}
+
+fn serve<H>(handler: H, place: Place, spin: Duration) -> io::Result<()>
+where
+    H: AsyncFn(StreamReader, StreamWriter) -> io::Result<()> + 'static,
+{
     Runner::new()?.spin(spin).run(async move {
         let server = match place {
             Place::Tcp => {

@@ -4,11 +4,12 @@
 
 use std::cell::RefCell;
 use std::io;
+use std::path::PathBuf;
 
 use tokio::io::{
     AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
 };
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
+use tokio::net::{TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::spawn_local;
 
@@ -28,9 +29,28 @@ pub(super) enum Manner {
 }
 
 pub(super) fn serve(workload: Workload, place: Place, manner: Manner) -> io::Result<()> {
+    // Each workload has tasks of its own: one that could do any of them would hold, for
+    // each connection, what the largest needs.
+    match (workload, manner, place) {
+        (Workload::Echo, Manner::Shared, Place::Tcp) => run(manner, tcp(manner, echo_shared)),
+        (Workload::Echo, _, Place::Tcp) => run(manner, tcp(manner, echo)),
+        (Workload::Echo, _, Place::Unix(path)) => run(manner, unix(manner, path, echo)),
+        (Workload::Lines, Manner::Buffered, Place::Tcp) => run(manner, tcp(manner, lines_buffered)),
+        (Workload::Lines, Manner::Buffered, Place::Unix(path)) => {
+            run(manner, unix(manner, path, lines_buffered))
+        }
+        (Workload::Lines, _, Place::Tcp) => run(manner, tcp(manner, lines)),
+        (Workload::Lines, _, Place::Unix(path)) => run(manner, unix(manner, path, lines)),
+        (Workload::Sink, _, Place::Tcp) => run(manner, tcp(manner, sink)),
+        (Workload::Sink, _, Place::Unix(path)) => run(manner, unix(manner, path, sink)),
+        (Workload::Source, _, Place::Tcp) => run(manner, tcp(manner, source)),
+        (Workload::Source, _, Place::Unix(path)) => run(manner, unix(manner, path, source)),
+    }
+}
+
+fn run(manner: Manner, accepting: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     let mut builder = Builder::new_current_thread();
     builder.enable_io();
-    let accepting = accept(workload, place, manner);
     match manner {
         Manner::Local => builder
             .build_local(LocalOptions::default())?
@@ -39,30 +59,30 @@ pub(super) fn serve(workload: Workload, place: Place, manner: Manner) -> io::Res
     }
 }
 
-async fn accept(workload: Workload, place: Place, manner: Manner) -> io::Result<()> {
-    match place {
-        Place::Tcp => {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind("127.0.0.1:0".parse().map_err(io::Error::other)?)?;
-            let listener: TcpListener = socket.listen(4096)?;
-            announce(listener.local_addr()?);
-            loop {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                match manner {
-                    Manner::Shared => spawn(manner, echo_shared(stream)),
-                    _ => spawn(manner, converse(workload, manner, stream)),
-                }
-            }
-        }
-        Place::Unix(path) => {
-            let listener = UnixListener::bind(&path)?;
-            announce_path(&path);
-            loop {
-                let (stream, _) = listener.accept().await?;
-                spawn(manner, converse(workload, manner, stream));
-            }
-        }
+async fn tcp<F>(manner: Manner, serve: impl Fn(TcpStream) -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(([127, 0, 0, 1], 0).into())?;
+    let listener = socket.listen(4096)?;
+    announce(listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        spawn(manner, serve(stream));
+    }
+}
+
+async fn unix<F>(manner: Manner, path: PathBuf, serve: impl Fn(UnixStream) -> F) -> io::Result<()>
+where
+    F: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let listener = UnixListener::bind(&path)?;
+    announce_path(&path);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        spawn(manner, serve(stream));
     }
 }
 
@@ -70,19 +90,6 @@ fn spawn(manner: Manner, task: impl Future<Output = io::Result<()>> + Send + 'st
     match manner {
         Manner::Local => drop(spawn_local(task)),
         _ => drop(tokio::spawn(task)),
-    }
-}
-
-async fn converse<S>(workload: Workload, manner: Manner, stream: S) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin,
-{
-    match (workload, manner) {
-        (Workload::Echo, _) => echo(stream).await,
-        (Workload::Lines, Manner::Buffered) => lines_buffered(stream).await,
-        (Workload::Lines, _) => lines(stream).await,
-        (Workload::Sink, _) => sink(stream).await,
-        (Workload::Source, _) => source(stream).await,
     }
 }
 
