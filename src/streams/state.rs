@@ -235,9 +235,14 @@ impl StreamState {
     #[inline]
     pub(super) fn limit(&self) -> usize {
         match self.limit.get() {
-            LARGE => self.rare().large_limit.get(),
+            LARGE => self.large_limit(),
             limit => limit as usize,
         }
+    }
+
+    #[cold]
+    fn large_limit(&self) -> usize {
+        self.rare().large_limit.get()
     }
 
     fn keep_limit(&self, limit: usize) {
@@ -381,7 +386,7 @@ impl StreamState {
     pub(super) fn readers_transport(&self) -> Option<&Rc<dyn Transport>> {
         match self.rare.get() {
             None => self.transport.get(),
-            Some(rare) => rare.latest_transport(|_| true).or(self.transport.get()),
+            Some(rare) => self.latest_transport(rare, |_| true),
         }
     }
 
@@ -390,10 +395,25 @@ impl StreamState {
     pub(super) fn writers_transport(&self) -> Option<&Rc<dyn Transport>> {
         match self.rare.get() {
             None => self.transport.get(),
-            Some(rare) => rare
-                .latest_transport(|user| user == User::Both)
-                .or(self.transport.get()),
+            Some(rare) => self.latest_transport(rare, |user| user == User::Both),
         }
+    }
+
+    #[cold]
+    fn latest_transport<'a>(
+        &'a self,
+        rare: &'a Rare,
+        is_for: fn(User) -> bool,
+    ) -> Option<&'a Rc<dyn Transport>> {
+        let mut latest = self.transport.get();
+        let mut place = &rare.later_transport;
+        while let Some(later) = place.get() {
+            if is_for(later.user) {
+                latest = Some(&later.transport);
+            }
+            place = &later.even_later;
+        }
+        latest
     }
 
     /// Has the stream carried by this transport from now on.
@@ -495,20 +515,6 @@ impl StreamState {
 
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
-    }
-}
-
-impl Rare {
-    fn latest_transport(&self, is_for: impl Fn(User) -> bool) -> Option<&Rc<dyn Transport>> {
-        let mut latest = None;
-        let mut place = &self.later_transport;
-        while let Some(later) = place.get() {
-            if is_for(later.user) {
-                latest = Some(&later.transport);
-            }
-            place = &later.even_later;
-        }
-        latest
     }
 }
 
