@@ -37,6 +37,11 @@ fn main() -> io::Result<()> {
         return run(report().arg("--bars"));
     }
     if options.measures {
+        println!(
+            "measuring {}, {}; all of it takes about 20 minutes, `-- --quick` about 8",
+            options.parts.join(", "),
+            options.measured()
+        );
         measure(&options)?;
     } else {
         run(&mut report())?;
