@@ -46,9 +46,9 @@ const THREAD_PATIENCE: Duration = Duration::from_millis(1);
 
 /// Turns without a poll for which one reading of the clock does, if no timer can be due.
 ///
-/// Four: reading it costs as much as a short step, and a turn may be no more than that. A
-/// slow step is so followed by three others at the most.
-const TURNS_PER_READING: u32 = 4;
+/// Eight: reading it costs as much as a short step, and a turn may be no more than that. A
+/// slow step is so followed by seven turns at the most that don't know of it.
+const TURNS_PER_READING: u32 = 8;
 
 /// What passed since the last poll.
 #[derive(Default)]
