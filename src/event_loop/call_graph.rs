@@ -43,7 +43,8 @@ pub struct CallGraph {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TaskNode {
-    /// The task's number, counted per loop from 1: the one in `Task-N`.
+    /// The task's number, counted per loop from 1, and from 1 again after four billion: the
+    /// one in `Task-N`.
     pub number: u64,
     /// The task's name.
     pub name: String,
