@@ -7,13 +7,15 @@ use std::future::{pending, poll_fn, ready};
 use std::io::{self, ErrorKind};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use millstream::{
     ALL_COMPLETED, Cancelled, Clock, EventLoop, FIRST_COMPLETED, FIRST_EXCEPTION, JoinError,
     Runner, Task, TaskFailure, TaskGroup, TaskGroupError, TimedOut, all_tasks, as_completed,
-    create_task, current_task, gather, get_running_loop, memory_stream_pair, shield, sleep,
+    create_task, current_task, gather, get_running_loop, memory_stream_pair, run, shield, sleep,
     spawn_eager, timeout, wait, yield_now,
 };
 
@@ -772,4 +774,70 @@ fn noop() -> Context<'static> {
 
 fn in_simulated_time(main: impl Future<Output = io::Result<()>> + 'static) -> io::Result<()> {
     Runner::on(EventLoop::with_clock(Clock::simulated())?).run(main)
+}
+
+/// Wakes the task it was made in, and counts how often it was asked to.
+struct Forwards {
+    woken: AtomicUsize,
+    task: Waker,
+}
+
+impl Wake for Forwards {
+    fn wake(self: Arc<Self>) {
+        self.woken.fetch_add(1, Ordering::Relaxed);
+        self.task.wake_by_ref();
+    }
+}
+
+#[test]
+fn a_yield_below_a_future_with_wakers_of_its_own_wakes_that() -> io::Result<()> {
+    run(async {
+        let mut yielding = pin!(yield_now());
+        let mut forwards = None;
+        poll_fn(|cx| {
+            let forwards = forwards.get_or_insert_with(|| {
+                Arc::new(Forwards {
+                    woken: AtomicUsize::new(0),
+                    task: cx.waker().clone(),
+                })
+            });
+            let waker = Waker::from(forwards.clone());
+            yielding.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await;
+        let woken = forwards.map(|forwards| forwards.woken.load(Ordering::Relaxed));
+        assert_eq!(woken, Some(1));
+        io::Result::Ok(())
+    })
+}
+
+#[test]
+fn a_step_within_a_step_yields_for_itself() -> io::Result<()> {
+    run(async {
+        let order = Rc::new(RefCell::new(Vec::new()));
+        let (outer, inner) = (order.clone(), order.clone());
+        let mut yielding = pin!(yield_now());
+        let mut eager = None;
+        poll_fn(|cx| {
+            let polled = yielding.as_mut().poll(cx);
+            let inner = inner.clone();
+            eager.get_or_insert_with(|| {
+                spawn_eager(async move {
+                    inner.borrow_mut().push("inner begins");
+                    yield_now().await;
+                    inner.borrow_mut().push("inner ends");
+                })
+            });
+            outer.borrow_mut().push("outer");
+            polled
+        })
+        .await;
+        if let Some(eager) = eager {
+            eager.await?;
+        }
+        let mut seen = order.take();
+        seen.sort_unstable();
+        assert_eq!(seen, ["inner begins", "inner ends", "outer", "outer"]);
+        io::Result::Ok(())
+    })
 }
