@@ -93,7 +93,7 @@ impl StreamReader {
         if !self.goes_on_with_lines() {
             return None;
         }
-        let end = line_end(&self.lent, self.limit())?;
+        let end = line_end(&self.lent, self.state.limit())?;
         has_budget().then_some(end)
     }
 
