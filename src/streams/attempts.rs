@@ -19,6 +19,7 @@ use super::reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, line_end, search};
 
 impl StreamReader {
+    #[inline]
     pub(super) fn try_read(&mut self, n: usize) -> Result<Option<Vec<u8>>, ReadError> {
         if n == 0 {
             return Ok(Some(Vec::new()));
@@ -32,6 +33,7 @@ impl StreamReader {
     }
 
     /// `None` also after a pull that found nothing.
+    #[inline]
     pub(super) fn try_read_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         if buffer.is_empty() {
             return Ok(Some(0));

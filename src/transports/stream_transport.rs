@@ -564,9 +564,19 @@ impl StreamTransport {
         self.fatal(error.into(), message);
     }
 
-    /// Does what the state of the connection has decided.
+    /// Does what the state of the connection has decided: nearly always nothing.
     #[inline]
     fn follow(&self, next: Next) {
+        if next != Next::Nothing {
+            self.carry_out(next);
+        }
+        let Some(rare) = self.rare.get() else { return };
+        if self.connection.borrow().buffered() == 0 {
+            rare.flush_waiters.wake_all();
+        }
+    }
+
+    fn carry_out(&self, next: Next) {
         match next {
             Next::Nothing => {}
             Next::AwaitWritable => self.await_writable(),
@@ -575,9 +585,6 @@ impl StreamTransport {
             }
             Next::ShutDownWriting => self.shut_down_writing(),
             Next::Lose => self.queue_connection_lost(None),
-        }
-        if self.connection.borrow().buffered() == 0 {
-            self.wake_flush_waiters();
         }
     }
 
