@@ -7,9 +7,9 @@ use super::write_buffer::Queue;
 
 /// Bytes of capacity that are kept for the next buffers, at most.
 ///
-/// 4 MiB: for as many busy connections as one poll tells of (1,024), a small read buffer and
+/// 1 MiB: for as many busy connections as one poll tells of (1,024), a small read buffer and
 /// a small write buffer each. One more costs an allocation.
-const MAX_KEPT: usize = 4 * 1024 * 1024;
+const MAX_KEPT: usize = 1024 * 1024;
 
 /// Boxes of a kind that are kept, at most: some have no memory left to be counted.
 const MAX_BOXES: usize = 1024;
@@ -20,7 +20,10 @@ const MAX_BOXES: usize = 1024;
 const MAX_CAPACITY: usize = 128 * 1024;
 
 /// Bytes of capacity that a fresh vector starts with.
-const MIN_CAPACITY: usize = 2 * 1024;
+///
+/// 512: most requests fit. What is kept costs the pages that it lies in, whether connections
+/// are busy or not; and a vector that grows once, for longer requests, is kept as it is then.
+const MIN_CAPACITY: usize = 512;
 
 /// Empty vectors that buffers take when they need one, and give back when they are empty.
 ///
