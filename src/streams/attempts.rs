@@ -197,7 +197,11 @@ impl StreamReader {
         limit: usize,
     ) -> Result<Option<usize>, Unfound> {
         self.prepare_scan(separators);
-        match self.state().at_home(|home| search(home, separators, limit)) {
+        let search_home = |separators: &ScannedFor| {
+            let state = self.state();
+            state.at_home(|home| search(home, separators, limit))
+        };
+        match self.state().scanning(search_home) {
             Search::Found(end) => Ok(Some(end)),
             Search::TooLong(overrun) => Err(Unfound::TooLong(overrun)),
             Search::NotYet => match self.is_at_the_end() {
@@ -216,7 +220,9 @@ impl StreamReader {
     ) -> Result<Option<usize>, Unfound> {
         if !self.lent.is_empty() {
             self.prepare_scan(separators);
-            if let Search::Found(end) = search(&mut self.lent, separators, limit) {
+            let lent = &mut self.lent;
+            let search_lent = |separators: &ScannedFor| search(lent, separators, limit);
+            if let Search::Found(end) = self.state.scanning(search_lent) {
                 return Ok(Some(end));
             }
             // What is at home may hold the separator: together they decide.

@@ -78,11 +78,12 @@ pub(super) const FOUND_TOO_LATE: &str = "Separator is found, but chunk is longer
 
 /// Which separators a scan was for: others must begin anew. One that was for nothing yet
 /// may as well have been for newlines.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) enum ScannedFor {
     #[default]
     Newline,
-    Others(Box<[Vec<u8>]>),
+    /// What is made of them once, and finds them often.
+    Others(Box<[memmem::Finder<'static>]>),
 }
 
 impl ScannedFor {
@@ -95,7 +96,7 @@ impl ScannedFor {
                     && those
                         .iter()
                         .enumerate()
-                        .all(|(i, s)| s == separators.separator(i))
+                        .all(|(i, finder)| finder.needle() == separators.separator(i))
             }
         }
     }
@@ -105,7 +106,21 @@ impl ScannedFor {
             return ScannedFor::Newline;
         }
         let all = 0..separators.count();
-        ScannedFor::Others(all.map(|i| separators.separator(i).to_vec()).collect())
+        let finder = |i| memmem::Finder::new(separators.separator(i)).into_owned();
+        ScannedFor::Others(all.map(finder).collect())
+    }
+
+    /// Returns the lengths of the shortest separator and of the longest.
+    fn lengths(&self) -> (usize, usize) {
+        match self {
+            ScannedFor::Newline => (1, 1),
+            ScannedFor::Others(finders) => {
+                let lengths = finders.iter().map(|finder| finder.needle().len());
+                lengths.fold((usize::MAX, 1), |(low, high), len| {
+                    (low.min(len), high.max(len))
+                })
+            }
+        }
     }
 }
 
@@ -142,15 +157,8 @@ pub(super) fn check_separators(separators: &impl Separators) -> Result<(), ReadE
 /// looked.
 ///
 /// `limit` bounds the bytes before the separator.
-pub(super) fn search(
-    buffer: &mut ReadBuffer,
-    separators: &impl Separators,
-    limit: usize,
-) -> Search {
-    let lengths = (0..separators.count()).map(|i| separators.separator(i).len());
-    let (shortest, longest) = lengths.fold((usize::MAX, 1), |(low, high), len| {
-        (low.min(len), high.max(len))
-    });
+pub(super) fn search(buffer: &mut ReadBuffer, separators: &ScannedFor, limit: usize) -> Search {
+    let (shortest, longest) = separators.lengths();
     let len = buffer.len();
     if len - buffer.scanned() >= shortest {
         if let Some(found) = first_separator(buffer.unread(), buffer.scanned(), separators) {
@@ -191,17 +199,24 @@ struct Match {
 }
 
 /// Returns the match with the smallest end; of two, the shorter.
-fn first_separator(bytes: &[u8], from: usize, separators: &impl Separators) -> Option<Match> {
+fn first_separator(bytes: &[u8], from: usize, separators: &ScannedFor) -> Option<Match> {
+    let finders = match separators {
+        ScannedFor::Newline => {
+            let start = from + memchr(b'\n', &bytes[from..])?;
+            let end = start + 1;
+            return Some(Match { start, end });
+        }
+        ScannedFor::Others(finders) => finders,
+    };
     let mut first: Option<Match> = None;
-    for i in 0..separators.count() {
-        let separator = separators.separator(i);
+    for finder in finders {
         // Only what ends no later than the best so far can be better.
         let upto = first.as_ref().map_or(bytes.len(), |best| best.end);
-        let Some(at) = find(&bytes[from..upto], separator) else {
+        let Some(at) = finder.find(&bytes[from..upto]) else {
             continue;
         };
         let start = from + at;
-        let end = start + separator.len();
+        let end = start + finder.needle().len();
         let better = first
             .as_ref()
             .is_none_or(|best| end < best.end || (end == best.end && start > best.start));
@@ -210,11 +225,4 @@ fn first_separator(bytes: &[u8], from: usize, separators: &impl Separators) -> O
         }
     }
     first
-}
-
-fn find(bytes: &[u8], separator: &[u8]) -> Option<usize> {
-    match separator {
-        [byte] => memchr(*byte, bytes),
-        _ => memmem::find(bytes, separator),
-    }
 }

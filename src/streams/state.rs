@@ -513,6 +513,15 @@ impl StreamState {
         }
     }
 
+    /// Scans for what was scanned for last. What scans must call nobody (R3).
+    #[inline]
+    pub(super) fn scanning<T>(&self, scan: impl FnOnce(&ScannedFor) -> T) -> T {
+        match self.rare.get() {
+            None => scan(&ScannedFor::default()),
+            Some(rare) => scan(&rare.habits.borrow().scanned_for),
+        }
+    }
+
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
     }
