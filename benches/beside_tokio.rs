@@ -9,7 +9,7 @@
 //!   cargo bench --bench beside_tokio -- --report         makes the page from what is kept
 //! ```
 //!
-//! `--rounds 9` and `--seconds 0.5` say how long servers are loaded. What isn't measured
+//! `--rounds 7` and `--seconds 0.3` say how long servers are loaded. What isn't measured
 //! keeps the figures that it had.
 //!
 //! The peers are built here, and never for the tests: the programs that measure are packages
@@ -65,8 +65,8 @@ impl Options {
         let mut options = Options {
             words: Vec::new(),
             parts: Vec::new(),
-            rounds: 9,
-            seconds: 0.5,
+            rounds: 7,
+            seconds: 0.3,
             measures: true,
             shows_bars: false,
         };

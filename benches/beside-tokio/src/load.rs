@@ -91,15 +91,6 @@ impl Write for Connection {
     }
 }
 
-/// Whether connections last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    /// All candidates' connections are open at once.
-    FromRoundToRound,
-    /// They are too many for that.
-    ForOneRound,
-}
-
 /// For how long a load runs.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use beside_tokio::load::{self, Kept};
+use beside_tokio::load;
 use beside_tokio::process::Under;
 use beside_tokio::results::Notebook;
 use beside_tokio::servers::{Candidate, Workload};
@@ -48,34 +48,30 @@ pub fn measure(options: &Options, notebook: &mut Notebook) -> io::Result<()> {
         over_unix: false,
         candidates: &CANDIDATES,
         patience: 1,
-        kept: Kept::FromRoundToRound,
     };
     let rate = rate_that_saturates_tokio(&scenario, options)? / 2.0;
     println!("at {rate:.0} requests a second");
     notebook.note_one([GROUP, NAME, "all"], "Requests per second", rate.round())?;
-    let mut running = Vec::new();
-    let mut figures = Vec::new();
-    for candidate in CANDIDATES {
-        running.push(Running::start(&scenario, candidate, Under::Nothing)?);
-        figures.push(Figures {
-            candidate,
-            microseconds: Default::default(),
-        });
-    }
+    let mut candidates = CANDIDATES;
+    let mut figures = CANDIDATES.map(|candidate| Figures {
+        candidate,
+        microseconds: Default::default(),
+    });
     // The farther a percentile is from the median, the more answers it takes to know it.
     let duration = Duration::from_secs_f64(options.seconds * 2.0);
     for _ in 0..options.rounds {
-        for served in &mut running {
+        for candidate in candidates {
+            let mut served = Running::start(&scenario, candidate, Under::Nothing)?;
             let latencies = load::open_loop(&mut served.connections, &message(64), rate, duration)?;
             let own = figures
                 .iter_mut()
-                .find(|own| own.candidate == served.candidate)
+                .find(|own| own.candidate == candidate)
                 .expect("there is one for each that runs");
             for (figure, (share, _)) in own.microseconds.iter_mut().zip(PERCENTILES) {
                 figure.push(percentile(&latencies, share).as_secs_f64() * 1e6);
             }
         }
-        running.rotate_left(1);
+        candidates.rotate_left(1);
     }
     for own in &figures {
         note(own, &figures[0], notebook)?;

@@ -6,8 +6,9 @@
 //! ```
 
 use std::io;
+use std::time::Duration;
 
-use beside_tokio::load::{Kept, Until};
+use beside_tokio::load::Until;
 use beside_tokio::process::Under;
 use beside_tokio::results::Notebook;
 use beside_tokio::servers::Candidate;
@@ -16,6 +17,9 @@ use beside_tokio::{Options, Spread};
 use crate::running::{Measured, Running};
 use crate::scenarios::Scenario;
 use crate::syscalls::Counter;
+
+/// The load before the one that is measured.
+const WARM_UP: Until = Until::Elapsed(Duration::from_millis(200));
 
 /// What one candidate did in each round.
 struct Figures {
@@ -36,10 +40,7 @@ pub fn measure(
     counter: Option<Counter>,
     notebook: &mut Notebook,
 ) -> io::Result<()> {
-    let figures = match scenario.kept {
-        Kept::FromRoundToRound => measure_kept(scenario, options),
-        Kept::ForOneRound => measure_anew(scenario, options),
-    };
+    let figures = measure_rounds(scenario, options);
     for own in &figures {
         note(scenario, own, &figures, notebook)?;
         let Some(counter) = counter else { continue };
@@ -57,38 +58,10 @@ pub fn measure(
     Ok(())
 }
 
-/// All servers run all the time, with their connections.
-fn measure_kept(scenario: &Scenario, options: &Options) -> Vec<Figures> {
-    let mut running = Vec::new();
-    let mut figures = Vec::new();
-    for &candidate in scenario.candidates {
-        match start(scenario, candidate) {
-            Ok(served) => {
-                running.push(served);
-                figures.push(Figures {
-                    candidate,
-                    measured: Vec::new(),
-                });
-            }
-            Err(error) => leave_out(candidate, &error),
-        }
-    }
-    let until = scenario.length_to_time(options.seconds);
-    for _ in 0..options.rounds * scenario.patience {
-        running.retain_mut(|served| {
-            let measured = served.measure(scenario, until);
-            add(&mut figures, served.candidate, measured)
-        });
-        if !running.is_empty() {
-            running.rotate_left(1);
-        }
-    }
-    figures
-}
-
-/// Each server is started for its turn alone: all their connections at once would be more
-/// than a process may have.
-fn measure_anew(scenario: &Scenario, options: &Options) -> Vec<Figures> {
+/// Each server is started anew for its turn. Where a process happens to lie in memory makes it
+/// faster or slower by several per cent for as long as it lives: one process for all rounds
+/// would have that in each of them, and no spread would tell.
+fn measure_rounds(scenario: &Scenario, options: &Options) -> Vec<Figures> {
     let mut candidates = scenario.candidates.to_vec();
     let mut figures: Vec<Figures> = candidates
         .iter()
@@ -101,8 +74,8 @@ fn measure_anew(scenario: &Scenario, options: &Options) -> Vec<Figures> {
     for _ in 0..options.rounds * scenario.patience {
         candidates.retain(|&candidate| {
             let measured = start(scenario, candidate).and_then(|mut served| {
-                // The first time around, caches and tables are as cold as the connections.
-                served.load(scenario.load, Until::Operations(20_000))?;
+                // At first, caches and tables are as cold as the connections.
+                served.load(scenario.load, WARM_UP)?;
                 served.measure(scenario, until)
             });
             add(&mut figures, candidate, measured)

@@ -11,8 +11,6 @@ use crate::scenarios::{BURST, LINE, Load, Scenario};
 /// A server under load.
 #[derive(Debug)]
 pub struct Running {
-    /// Who serves.
-    pub candidate: Candidate,
     /// The process.
     pub server: Server,
     /// Its connections; none, for loads that make their own.
@@ -54,7 +52,6 @@ impl Running {
             Load::Sink | Load::Source => Vec::new(),
         };
         Ok(Running {
-            candidate,
             server,
             connections,
         })

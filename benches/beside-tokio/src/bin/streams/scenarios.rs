@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use beside_tokio::load::{Kept, Until};
+use beside_tokio::load::Until;
 use beside_tokio::servers::{Candidate, Workload};
 
 /// A line of 32 bytes, its newline among them.
@@ -51,8 +51,6 @@ pub struct Scenario {
     pub candidates: &'static [Candidate],
     /// Times the rounds asked for: what is noisy takes more of them.
     pub patience: usize,
-    /// Whether the connections last from round to round.
-    pub kept: Kept,
 }
 
 impl Scenario {
@@ -161,7 +159,6 @@ pub fn scenarios() -> Vec<Scenario> {
         over_unix: false,
         candidates: ECHOERS,
         patience: 1,
-        kept: Kept::FromRoundToRound,
     };
     let moves = |group, name, load, workload| Scenario {
         group,
@@ -171,7 +168,6 @@ pub fn scenarios() -> Vec<Scenario> {
         over_unix: false,
         candidates: MOVERS,
         patience: 2,
-        kept: Kept::FromRoundToRound,
     };
     vec![
         echo("64 B, 1 connection", 1, 64),
@@ -209,7 +205,6 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             group: "growth",
             candidates: CROWDED,
-            kept: Kept::ForOneRound,
             ..echo("64 B, 10000 busy connections", 10_000, 64)
         },
     ]
