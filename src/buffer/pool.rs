@@ -73,11 +73,7 @@ impl BufferPool {
     #[inline]
     pub(super) fn take_queue(&self, needed: usize) -> Box<Queue> {
         let mut queue = self.take_any_queue();
-        if queue.first.capacity() == 0 {
-            queue.first = self.take(needed);
-        } else {
-            queue.first.reserve(needed.max(MIN_CAPACITY));
-        }
+        self.make_room(&mut queue.first, needed);
         queue
     }
 
@@ -106,12 +102,7 @@ impl BufferPool {
         let pooled = self.held.borrow_mut().pop();
         let mut held = pooled.unwrap_or_default();
         self.leaves(held.bytes.capacity());
-        if held.bytes.capacity() == 0 {
-            // It was handed to somebody, whole; what others wrote and gave back serves too.
-            held.bytes = self.take(needed);
-        } else {
-            held.bytes.reserve(needed.max(MIN_CAPACITY));
-        }
+        self.make_room(&mut held.bytes, needed);
         held
     }
 
@@ -122,6 +113,17 @@ impl BufferPool {
         if pool.len() < MAX_BOXES && self.keeps(held.bytes.capacity()) {
             held.clear();
             pool.push(held);
+        }
+    }
+
+    /// Gives the vector of a box room for `needed` bytes.
+    #[inline]
+    fn make_room(&self, bytes: &mut Vec<u8>, needed: usize) {
+        if bytes.capacity() == 0 {
+            // It was handed to somebody, whole; what others wrote and gave back serves too.
+            *bytes = self.take(needed);
+        } else {
+            bytes.reserve(needed.max(MIN_CAPACITY));
         }
     }
 
