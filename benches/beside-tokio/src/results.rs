@@ -36,6 +36,24 @@ pub struct Row {
 }
 
 impl Row {
+    /// Makes a figure that is not kept yet: of a group, a name and a candidate.
+    pub fn new(
+        [group, name, who]: [&str; 3],
+        unit: &str,
+        value: f64,
+        range: Option<(f64, f64)>,
+    ) -> Row {
+        Row {
+            group: group.to_owned(),
+            name: name.to_owned(),
+            who: who.to_owned(),
+            value,
+            unit: unit.to_owned(),
+            range,
+            run: String::new(),
+        }
+    }
+
     fn parse(line: &str) -> io::Result<Row> {
         let malformed = || io::Error::other(format!("{line:?} is no line of results"));
         let fields: Vec<&str> = line.split('\t').collect();
@@ -105,39 +123,14 @@ impl Notebook {
     }
 
     /// Notes the median of the rounds' figures, the least and the greatest.
-    pub fn note(
-        &mut self,
-        [group, name, who]: [&str; 3],
-        unit: &str,
-        spread: Spread,
-    ) -> io::Result<()> {
-        self.append(Row {
-            group: group.to_owned(),
-            name: name.to_owned(),
-            who: who.to_owned(),
-            value: spread.median,
-            unit: unit.to_owned(),
-            range: Some((spread.least, spread.greatest)),
-            run: String::new(),
-        })
+    pub fn note(&mut self, what: [&str; 3], unit: &str, spread: Spread) -> io::Result<()> {
+        let range = Some((spread.least, spread.greatest));
+        self.append(Row::new(what, unit, spread.median, range))
     }
 
     /// Notes a figure that was measured once.
-    pub fn note_one(
-        &mut self,
-        [group, name, who]: [&str; 3],
-        unit: &str,
-        value: f64,
-    ) -> io::Result<()> {
-        self.append(Row {
-            group: group.to_owned(),
-            name: name.to_owned(),
-            who: who.to_owned(),
-            value,
-            unit: unit.to_owned(),
-            range: None,
-            run: String::new(),
-        })
+    pub fn note_one(&mut self, what: [&str; 3], unit: &str, value: f64) -> io::Result<()> {
+        self.append(Row::new(what, unit, value, None))
     }
 
     fn append(&mut self, row: Row) -> io::Result<()> {

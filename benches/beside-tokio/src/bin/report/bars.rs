@@ -203,15 +203,7 @@ mod tests {
     use super::*;
 
     fn row(group: &str, name: &str, who: &str, value: f64, unit: &str) -> Row {
-        Row {
-            group: group.to_owned(),
-            name: name.to_owned(),
-            who: who.to_owned(),
-            value,
-            unit: unit.to_owned(),
-            range: None,
-            run: String::new(),
-        }
+        Row::new([group, name, who], unit, value, None)
     }
 
     fn results(rows: Vec<Row>) -> Results {

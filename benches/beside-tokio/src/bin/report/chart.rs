@@ -284,15 +284,8 @@ mod tests {
     use super::*;
 
     fn row(who: &str, value: f64, range: (f64, f64)) -> Row {
-        Row {
-            group: "echo".to_owned(),
-            name: "64 B, <50> connections".to_owned(),
-            who: who.to_owned(),
-            value,
-            unit: "message/s of tokio".to_owned(),
-            range: Some(range),
-            run: String::new(),
-        }
+        let what = ["echo", "64 B, <50> connections", who];
+        Row::new(what, "message/s of tokio", value, Some(range))
     }
 
     #[test]

@@ -179,15 +179,8 @@ mod tests {
     use super::*;
 
     fn row(name: &str, who: &str, value: f64, unit: &str) -> Row {
-        Row {
-            group: "g".to_owned(),
-            name: name.to_owned(),
-            who: who.to_owned(),
-            value,
-            unit: unit.to_owned(),
-            range: unit.contains(" of ").then_some((value / 2.0, value * 2.0)),
-            run: String::new(),
-        }
+        let range = unit.contains(" of ").then_some((value / 2.0, value * 2.0));
+        Row::new(["g", name, who], unit, value, range)
     }
 
     #[test]
