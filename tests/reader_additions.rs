@@ -861,6 +861,185 @@ fn a_transport_that_cannot_be_pulled_from_feeds_the_buffer() -> io::Result<()> {
     Ok(())
 }
 
+// ------------------------------------------------------------- many bytes at once
+
+/// Sends, and reads what was sent by one read, which was waiting.
+fn exchange<'a, R>(
+    event_loop: &EventLoop,
+    peer: &mut UnixStream,
+    sent: &[u8],
+    read: R,
+) -> io::Result<R::Output>
+where
+    R: Future + 'a,
+{
+    let mut read = Step::waiting(read);
+    peer.write_all(sent)?;
+    finish(event_loop, &mut read)
+}
+
+const MANY: [u8; 16 * 1024] = [b'm'; 16 * 1024];
+const FEW: [u8; 100] = [b'f'; 100];
+
+#[test]
+fn many_bytes_are_copied_once_and_after_that_received_where_they_stay() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let (event_loop, peer) = (&s.event_loop, &mut s.peer);
+    for (sent, fed_in_all) in [
+        (&MANY[..], 16_384), // nobody has expected them
+        (&MANY[..], 16_384),
+        (&FEW[..], 16_384), // they are pulled like the others before them
+        (&FEW[..], 16_484),
+        (&MANY[..], 32_868),
+        (&MANY[..5_000], 32_868),
+        (&MANY[..], 40_996), // the rest of what is more than was expected is fed
+    ] {
+        let got = exchange(event_loop, peer, sent, s.reader.readexactly(sent.len()))??;
+        assert_eq!(got, sent);
+        assert_eq!(s.fed.get(), fed_in_all);
+    }
+    Ok(())
+}
+
+#[test]
+fn all_kinds_of_reads_take_what_was_left_to_them() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let (event_loop, peer, reader) = (&s.event_loop, &mut s.peer, &mut s.reader);
+    let line = [&MANY[..], b"\r\n"].concat();
+    let mut memory = [0; 16 * 1024 + 2];
+    exchange(event_loop, peer, &line, reader.readline())??;
+    let fed = s.fed.get();
+
+    let got = exchange(event_loop, peer, &line, reader.read(1 << 20))??;
+    assert_eq!(got, line);
+    assert_eq!(exchange(event_loop, peer, &line, reader.readline())??, line);
+    assert_eq!(
+        exchange(event_loop, peer, &line, reader.readuntil("\r\n"))??,
+        line
+    );
+    assert_eq!(
+        exchange(event_loop, peer, &line, reader.readline_ref())??,
+        line
+    );
+    assert_eq!(
+        exchange(event_loop, peer, &line, reader.readuntil_ref("\r\n"))??,
+        line
+    );
+    assert_eq!(
+        exchange(event_loop, peer, &line, reader.peek(line.len()))??,
+        line
+    );
+    reader.consume(line.len());
+    assert_eq!(exchange(event_loop, peer, &line, reader.fill_buf())??, line);
+    reader.consume(line.len());
+    exchange(
+        event_loop,
+        peer,
+        &line,
+        reader.readexactly_into(&mut memory),
+    )??;
+    assert_eq!(&memory[..], line);
+    // A part is read; what comes behind the rest is fed.
+    assert_eq!(exchange(event_loop, peer, &line, reader.read(1))??, b"m");
+    assert_eq!(s.fed.get(), fed);
+    assert_eq!(
+        exchange(event_loop, peer, b"!", reader.readuntil("!"))??.len(),
+        line.len()
+    );
+    assert_eq!(s.fed.get(), fed + 1);
+    Ok(())
+}
+
+#[test]
+fn s4_many_bytes_that_were_left_to_a_dropped_read_come_through_the_protocol() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    exchange(
+        &s.event_loop,
+        &mut s.peer,
+        &MANY,
+        s.reader.readexactly(MANY.len()),
+    )??;
+    for round in 2..4 {
+        let read = Step::waiting(s.reader.readline());
+        s.peer.write_all(&MANY)?;
+        turn_until_woken(&s.event_loop, &read)?;
+        drop(read);
+        while s.fed.get() < round * MANY.len() {
+            s.event_loop.turn(None)?;
+        }
+        assert_eq!(s.reader.take_buffered(), MANY);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_end_behind_many_bytes_is_met() -> io::Result<()> {
+    for gone_at_once in [true, false] {
+        let mut s = Spied::new()?;
+        exchange(
+            &s.event_loop,
+            &mut s.peer,
+            &MANY,
+            s.reader.readexactly(MANY.len()),
+        )??;
+        let mut read = Step::waiting(s.reader.read_all());
+        s.peer.write_all(&MANY)?;
+        if !gone_at_once {
+            turn_until_woken(&s.event_loop, &read)?;
+            read.still_waits();
+        }
+        drop(s.peer);
+        assert_eq!(finish(&s.event_loop, &mut read)??, MANY);
+        drop(read);
+        assert_eq!(s.reader.eof_kind(), Some(EofKind::Clean));
+    }
+    Ok(())
+}
+
+#[test]
+fn many_bytes_beyond_the_limit_pause_the_transport_wherever_they_were_received() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    s.reader.set_limit(1000)?;
+    exchange(
+        &s.event_loop,
+        &mut s.peer,
+        &MANY,
+        s.reader.readexactly(MANY.len()),
+    )??;
+    let fed = s.fed.get();
+    let lent = exchange(&s.event_loop, &mut s.peer, &MANY, s.reader.fill_buf())??.len();
+    assert_eq!((lent, s.fed.get()), (MANY.len(), fed));
+    assert!(!s.writer.transport().is_reading());
+    s.reader.consume(MANY.len() - 1000);
+    assert!(s.writer.transport().is_reading());
+    Ok(())
+}
+
+#[test]
+fn a_bulk_of_bytes_arrives_as_it_was_sent() -> io::Result<()> {
+    const LEN: usize = 4 << 20;
+    let s = Spied::over_tcp()?;
+    let sent: Vec<u8> = (0..=250).cycle().take(LEN).collect();
+    let expected = sent.clone();
+    let (mut peer, mut reader) = (s.peer, s.reader);
+    let sender = std::thread::spawn(move || peer.write_all(&sent));
+    let got = s.event_loop.run_until_complete(async move {
+        let mut got = Vec::new();
+        loop {
+            let lent = reader.fill_buf().await?;
+            if lent.is_empty() {
+                return Ok::<_, ReadError>(got);
+            }
+            let n = lent.len();
+            got.extend_from_slice(lent);
+            reader.consume(n);
+        }
+    })??;
+    sender.join().expect("the sender does not panic")?;
+    assert!(got == expected, "the bytes came in another order");
+    Ok(())
+}
+
 // ------------------------------------------------------------- dropped at any poll
 
 /// A connection whose bytes come in chunks of random sizes, and are fed or pulled.
@@ -871,11 +1050,13 @@ struct Wire {
     bytes: Vec<u8>,
     sent: usize,
     ended: bool,
+    /// The longest chunk.
+    longest: usize,
     chance: XorShift,
 }
 
 impl Wire {
-    fn to(reader: &StreamReader, bytes: Vec<u8>, seed: u64) -> Wire {
+    fn to(reader: &StreamReader, bytes: Vec<u8>, longest: usize, seed: u64) -> Wire {
         let transport = MockTransport::new();
         reader.set_transport(transport.clone());
         Wire {
@@ -885,6 +1066,7 @@ impl Wire {
             bytes,
             sent: 0,
             ended: false,
+            longest,
             chance: XorShift::seeded(seed ^ 0x5eed),
         }
     }
@@ -892,7 +1074,7 @@ impl Wire {
     /// Does what a turn of the loop does: sends a chunk, perhaps, and tells the protocol.
     fn turn(&mut self) {
         let left = self.bytes.len() - self.sent;
-        let n = left.min(1 + self.chance.below(12));
+        let n = left.min(1 + self.chance.below(self.longest));
         self.transport
             .fill_kernel(&self.bytes[self.sent..self.sent + n]);
         self.sent += n;
@@ -1016,13 +1198,35 @@ fn s4_reads_dropped_at_any_poll_lose_and_double_nothing() -> io::Result<()> {
             .collect();
         let mut reader = StreamReader::with_limit(1 + chance.below(60))?;
         reader.set_overlong_policy(OverlongPolicy::Keep);
-        let wire = RefCell::new(Wire::to(&reader, bytes.clone(), seed));
+        let wire = RefCell::new(Wire::to(&reader, bytes.clone(), 12, seed));
         let got = read_with_interruptions(&mut reader, &wire, seed);
         assert_eq!(
             got.escape_ascii().to_string(),
             bytes.escape_ascii().to_string(),
             "seed {seed}"
         );
+    }
+    Ok(())
+}
+
+#[test]
+fn s4_reads_of_many_bytes_dropped_at_any_poll_lose_and_double_nothing() -> io::Result<()> {
+    for seed in 1..=100 {
+        let mut chance = XorShift::seeded(seed);
+        let bytes: Vec<u8> = (0..100_000 + chance.below(50_000))
+            .map(|_| {
+                if chance.one_in(50) {
+                    b'\n'
+                } else {
+                    b'a' + chance.below(26) as u8
+                }
+            })
+            .collect();
+        let mut reader = StreamReader::with_limit(1000 + chance.below(5000))?;
+        reader.set_overlong_policy(OverlongPolicy::Keep);
+        let wire = RefCell::new(Wire::to(&reader, bytes.clone(), 20_000, seed));
+        let got = read_with_interruptions(&mut reader, &wire, seed);
+        assert!(got == bytes, "seed {seed}");
     }
     Ok(())
 }

@@ -25,11 +25,13 @@ const MAX_CAPACITY: usize = 128 * 1024;
 /// are busy or not; and a vector that grows once, for longer requests, is kept as it is then.
 const MIN_CAPACITY: usize = 512;
 
-/// Empty vectors that buffers take when they need one, and give back when they are empty.
+/// Vectors that buffers take when they need one, and give back when they are empty.
 ///
 /// The last one given is the next one taken: it is the likeliest to be in the cache.
 #[derive(Default)]
 pub(crate) struct BufferPool {
+    /// As long as they were: the bytes in them are nobody's, but a receive, which needs
+    /// written memory, need not write them first.
     vectors: RefCell<Vec<Vec<u8>>>,
     /// What read buffers held, box and memory.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept")]
@@ -45,19 +47,26 @@ impl BufferPool {
     /// Returns an empty vector with room for `needed` bytes at least.
     #[inline]
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {
-        let pooled = self.vectors.borrow_mut().pop();
-        let mut bytes = pooled.unwrap_or_else(|| self.take_from_queue());
-        self.leaves(bytes.capacity());
+        let mut bytes = self.take_any();
+        bytes.clear();
         bytes.reserve(needed.max(MIN_CAPACITY));
+        bytes
+    }
+
+    /// Returns a vector of whatever length, with whatever in it.
+    #[inline]
+    fn take_any(&self) -> Vec<u8> {
+        let pooled = self.vectors.borrow_mut().pop();
+        let bytes = pooled.unwrap_or_else(|| self.take_from_queue());
+        self.leaves(bytes.capacity());
         bytes
     }
 
     /// Keeps a vector for the next one who needs it.
     #[inline]
-    pub(crate) fn give(&self, mut bytes: Vec<u8>) {
+    pub(crate) fn give(&self, bytes: Vec<u8>) {
         let capacity = bytes.capacity();
         if capacity >= MIN_CAPACITY && self.keeps(capacity) {
-            bytes.clear();
             self.vectors.borrow_mut().push(bytes);
         }
     }
@@ -99,10 +108,32 @@ impl BufferPool {
     /// Returns what an empty read buffer holds that has room for `needed` bytes at least.
     #[inline]
     pub(super) fn take_held(&self, needed: usize) -> Box<Held> {
-        let pooled = self.held.borrow_mut().pop();
-        let mut held = pooled.unwrap_or_default();
-        self.leaves(held.bytes.capacity());
+        let mut held = self.take_any_held();
+        held.bytes.clear();
         self.make_room(&mut held.bytes, needed);
+        held
+    }
+
+    /// Returns what an empty read buffer holds, with `needed` written bytes at least to
+    /// receive into.
+    pub(super) fn take_written(&self, needed: usize) -> Box<Held> {
+        let mut held = self.take_any_held();
+        if held.bytes.capacity() == 0 {
+            held.bytes = self.take_any();
+        }
+        if held.bytes.capacity() < needed {
+            held.bytes = vec![0; needed];
+        } else if held.bytes.len() < needed {
+            held.bytes.resize(needed, 0);
+        }
+        held
+    }
+
+    #[inline]
+    fn take_any_held(&self) -> Box<Held> {
+        let pooled = self.held.borrow_mut().pop();
+        let held = pooled.unwrap_or_default();
+        self.leaves(held.bytes.capacity());
         held
     }
 

@@ -5,8 +5,8 @@ use super::BufferPool;
 /// Unread bytes in one piece, with a cursor for what was read already.
 ///
 /// ```text
-///   bytes  [ read already | known to hold no separator | not looked at yet ]
-///          0            start               start + scanned             len
+///   bytes  [ read already | known to hold no separator | not looked at yet | written once ]
+///          0            start               start + scanned              end           len
 /// ```
 ///
 /// In a box, so that an idle stream, which has none of this, has eight bytes of it; and
@@ -17,12 +17,18 @@ pub(crate) struct ReadBuffer(Option<Box<Held>>);
 /// What a read buffer holds that isn't empty.
 #[derive(Default)]
 pub(super) struct Held {
+    /// The memory, as far as it was ever written to: bytes that are received straight into
+    /// it need that, and it is not to be written twice.
     pub(super) bytes: Vec<u8>,
     /// The first unread byte. A cursor, since `drain(..n)` for each line would move
     /// the rest of the buffer for each line.
     ///
-    /// Invariant: `start + scanned <= bytes.len()`.
+    /// Invariant: `start + scanned <= end`.
     start: usize,
+    /// Where the unread bytes end.
+    ///
+    /// Invariant: `end <= bytes.len()`.
+    end: usize,
     /// In so many unread bytes no separator begins, as far as the last search could see.
     scanned: usize,
 }
@@ -55,8 +61,40 @@ impl ReadBuffer {
     #[inline]
     pub(crate) fn append(&mut self, more: &[u8], pool: &BufferPool) {
         let held = self.0.get_or_insert_with(|| pool.take_held(more.len()));
-        held.make_room(more.len());
-        held.bytes.extend_from_slice(more);
+        held.append(more);
+    }
+
+    /// Has bytes received straight into memory of its own, of `room` bytes; there must be
+    /// none yet. Returns what `receive` does: how many came, if any did.
+    pub(crate) fn receive(
+        &mut self,
+        room: usize,
+        pool: &BufferPool,
+        receive: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> Option<usize> {
+        debug_assert!(
+            self.is_empty(),
+            "what is received would lie over what is unread"
+        );
+        self.release_if_empty(pool);
+        let mut held = pool.take_written(room);
+        let received = receive(&mut held.bytes[..room]);
+        held.end = received.unwrap_or(0);
+        self.0 = Some(held);
+        self.release_if_empty(pool);
+        received
+    }
+
+    /// Adds the unread bytes of another buffer at the end.
+    pub(crate) fn take_over(&mut self, mut other: ReadBuffer, pool: &BufferPool) {
+        self.release_if_empty(pool);
+        if self.0.is_none() {
+            *self = other;
+            return;
+        }
+        self.append(other.unread(), pool);
+        other.consume(other.len());
+        other.release_if_empty(pool);
     }
 
     /// Puts bytes back in front of the unread ones.
@@ -92,10 +130,9 @@ impl ReadBuffer {
             debug_assert!(n == 0, "more taken than is unread");
             return Vec::new();
         };
-        let everything = n == held.bytes.len();
+        let everything = held.start == 0 && n == held.end;
         if everything && n > 0 && n >= held.bytes.capacity() / 2 {
-            held.scanned = 0;
-            return std::mem::take(&mut held.bytes);
+            return held.hand_over();
         }
         let taken = held.unread()[..n].to_vec();
         held.consume(n);
@@ -137,12 +174,28 @@ impl ReadBuffer {
 impl Held {
     #[inline]
     fn unread(&self) -> &[u8] {
-        &self.bytes[self.start..]
+        &self.bytes[self.start..self.end]
     }
 
     #[inline]
     fn len(&self) -> usize {
-        self.bytes.len() - self.start
+        self.end - self.start
+    }
+
+    #[inline]
+    fn append(&mut self, more: &[u8]) {
+        self.make_room(more.len());
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(more);
+        self.end = self.bytes.len();
+    }
+
+    /// Returns all bytes in their vector. None of them was read yet.
+    fn hand_over(&mut self) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(self.end);
+        self.clear();
+        bytes
     }
 
     #[inline]
@@ -164,6 +217,7 @@ impl Held {
             let mut bytes = Vec::with_capacity(earlier.len() + self.len());
             bytes.extend_from_slice(earlier);
             bytes.extend_from_slice(self.unread());
+            self.end = bytes.len();
             self.bytes = bytes;
             self.start = 0;
         }
@@ -176,20 +230,19 @@ impl Held {
     /// once for each byte read, and the total work stays linear.
     #[inline]
     fn make_room(&mut self, n: usize) {
-        let would_grow = self.bytes.len() + n > self.bytes.capacity();
+        let would_grow = self.end + n > self.bytes.capacity();
         if self.start > 0 && (self.len() == 0 || (would_grow && self.start >= self.len())) {
-            let unread = self.len();
-            self.bytes.copy_within(self.start.., 0);
-            self.bytes.truncate(unread);
+            self.bytes.copy_within(self.start..self.end, 0);
+            self.end = self.len();
             self.start = 0;
         }
     }
 
-    /// Empties it for another use.
+    /// Empties it for another use. What was written stays written.
     #[inline]
     pub(super) fn clear(&mut self) {
-        self.bytes.clear();
         self.start = 0;
+        self.end = 0;
         self.scanned = 0;
     }
 }
@@ -249,6 +302,62 @@ mod tests {
     }
 
     #[test]
+    fn what_is_received_lies_where_it_was_received() {
+        let pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        let mut place = std::ptr::null();
+        let received = buffer.receive(5000, &pool, |memory| {
+            assert_eq!(memory.len(), 5000);
+            memory[..3000].fill(b'x');
+            place = memory.as_ptr();
+            Some(3000)
+        });
+        assert_eq!(received, Some(3000));
+        assert_eq!(buffer.unread().as_ptr(), place);
+        buffer.append(b"y", &pool);
+        let all = buffer.take(3001);
+        assert_eq!(all.as_ptr(), place);
+    }
+
+    #[test]
+    fn memory_that_was_received_into_is_used_again_as_it_is() {
+        let pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.receive(5000, &pool, |memory| {
+            memory.fill(b'x');
+            Some(3000)
+        });
+        buffer.consume(3000);
+        buffer.release_if_empty(&pool);
+        let again = buffer.receive(5000, &pool, |memory| {
+            assert!(memory.iter().all(|byte| *byte == b'x'), "it was written");
+            None
+        });
+        assert_eq!(again, None);
+        assert!(buffer.0.is_none(), "nothing came, so nothing is kept");
+        buffer.append(b"abc", &pool);
+        assert_eq!(buffer.unread(), b"abc");
+    }
+
+    #[test]
+    fn what_is_taken_over_comes_behind() {
+        let (mut buffer, pool) = holding(b"abc");
+        buffer.take_over(holding(b"de").0, &pool);
+        assert_eq!(buffer.unread(), b"abcde");
+        buffer.consume(5);
+        let (other, place) = {
+            let other = holding(b"fg").0;
+            let place = other.unread().as_ptr();
+            (other, place)
+        };
+        buffer.take_over(other, &pool);
+        assert_eq!(
+            (buffer.unread(), buffer.unread().as_ptr()),
+            (&b"fg"[..], place)
+        );
+    }
+
+    #[test]
     fn ten_thousand_lines_do_not_move_the_buffer_ten_thousand_times() {
         let (mut buffer, pool) = holding(&b"line\n".repeat(10_000));
         let end_of_memory = held(&buffer).bytes.as_ptr_range().end;
@@ -288,7 +397,7 @@ mod tests {
         buffer.append(&[b'x'; 2000], &pool);
         buffer.set_scanned(1950);
         buffer.consume(1900);
-        let room = held(&buffer).bytes.capacity() - held(&buffer).bytes.len();
+        let room = held(&buffer).bytes.capacity() - held(&buffer).end;
         buffer.append(&vec![b'y'; room + 1], &pool);
         assert_eq!(held(&buffer).start, 0);
         assert_eq!(buffer.scanned(), 50);

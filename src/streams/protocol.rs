@@ -154,7 +154,7 @@ impl Protocol for StreamReaderProtocol {
 
     fn get_buffer(&mut self, _transport: &Rc<dyn Transport>, _hint: usize) -> ReadInto {
         match self.state.upgrade() {
-            Some(state) if state.leaves_to_puller() => ReadInto::Later,
+            Some(state) if state.leaves_to_reader() => ReadInto::Later,
             _ => ReadInto::Shared,
         }
     }

@@ -1,9 +1,22 @@
-//! Reads into the caller's memory, past the buffer.
+//! Reads that pull: from the kernel straight to where the bytes are to lie.
 //!
 //! ```text
-//!   buffered bytes first ──► the caller's memory ◄── try_read ── transport
-//!   none there: wait, and have the protocol leave what comes to us (ReadInto::Later)
+//!   few bytes    recv ──► the loop's buffer ──copy──► home ──► the read that was woken
+//!   many bytes   ReadInto::Later ──► the read that was woken ──recv──► its own memory
+//!                                                                     ├─ its caller's slice
+//!                                                                     └─ a vector for home
 //! ```
+//!
+//! What comes is commonly received before the read runs, into the buffer that the
+//! connections share, and copied. That is cheap for a request, and not for what is large:
+//! the copy takes as long as the kernel's own, and those of fifty connections push each other
+//! out of the cache before the first of their reads runs. So a read into its caller's memory
+//! has what comes left to it, in the kernel; and so has every read, once the last bytes of
+//! its stream were many ([`Expected`]): it receives them in its own step, into memory from the
+//! pool that is to be theirs.
+//!
+//! Always true: only a read that waits has bytes left to it, and only while none are unread.
+//! If it is dropped before it pulls, they are offered again, and the protocol feeds them (S4).
 
 use std::future::poll_fn;
 use std::io::IoSliceMut;
@@ -143,6 +156,44 @@ const OFTEN_FILLED: usize = 1024;
 
 /// Bytes that are offered behind a small buffer; what comes into them is copied.
 const SPARE: usize = 64;
+
+/// How many bytes the next receive may bring, judged by the last one: a power of two, by its
+/// exponent; zero if few.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Expected(u8);
+
+impl Expected {
+    /// What is expected after so many bytes. They double when they fill what was expected.
+    #[inline]
+    pub(super) fn after(n: usize) -> Expected {
+        match n < MANY {
+            true => Expected(0),
+            false => Expected(n.next_power_of_two().trailing_zeros() as u8),
+        }
+    }
+
+    #[inline]
+    pub(super) fn are_many(self) -> bool {
+        self.0 > 0
+    }
+
+    /// Bytes of memory to receive them into: some more, so that the receive is short.
+    pub(super) fn room(self) -> usize {
+        ((1 << self.0) + SPARE).min(MOST_EXPECTED)
+    }
+}
+
+/// Bytes from which they are many: to copy them costs more than to be woken first.
+///
+/// 4 KiB: as of a write that isn't copied, but leaves at once.
+const MANY: usize = 4 * 1024;
+
+/// The most that is expected, in bytes.
+///
+/// 120 KiB: as much as the pool keeps, and less than twice the default limit, so that one
+/// receive pauses no transport. Also less than what glibc has mapped, since a mapping's
+/// vector begins where receiving is slow: see [`ReceiveBuffer`](crate::buffer::ReceiveBuffer).
+const MOST_EXPECTED: usize = 120 * 1024;
 
 /// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.
 struct Filling<'a> {

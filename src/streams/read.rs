@@ -91,7 +91,11 @@ impl<'a, A> Read<'a, A> {
             ready!(self.reader.poll_patience(cx));
             return Poll::Ready(Err(ReadError::TimedOut));
         }
-        self.reader.state().end_wait();
+        let state = self.reader.state();
+        let was_left = state.end_wait();
+        if was_left && self.waits_for == WaitFor::Feed {
+            state.pull_home();
+        }
         self.stage = Stage::Done;
         Poll::Ready(Ok(()))
     }
@@ -125,7 +129,7 @@ impl<A> Read<'_, A> {
     #[cold]
     fn give_up(&mut self) {
         self.reader.state().give_up_wait();
-        if let (WaitFor::Pull, Some(transport)) = (self.waits_for, self.reader.transport()) {
+        if let Some(transport) = self.reader.transport() {
             offer_again(transport);
         }
     }

@@ -20,6 +20,7 @@ use crate::waits::{NO_SOURCE, WaitsOn, What, note};
 use super::flow_control::FlowControlMixin;
 use super::patience::Patience;
 use super::progress::WriterPatience;
+use super::pull::{Expected, offer_again};
 use super::reader::{ErrorPolicy, OverlongPolicy};
 use super::search::{ScannedFor, Separators};
 
@@ -40,6 +41,8 @@ pub(super) struct StreamState {
     waiter: WaiterCell,
     wait: Cell<Waiting>,
     intake: Cell<Intake>,
+    /// How much the next receive may bring.
+    expected: Cell<Expected>,
     pool: Rc<BufferPool>,
     transport: OnceCell<Rc<dyn Transport>>,
     /// Which source the transport is, for whoever looks at what a task waits for.
@@ -97,18 +100,18 @@ struct Later {
     even_later: OnceCell<Box<Later>>,
 }
 
-/// Whether a read waits, and for what.
+/// Whether a read waits, for what, and whether it has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     Nobody,
-    /// A read waits for the protocol to feed.
-    ForFeed {
-        fed: bool,
-    },
-    /// A read waits to pull bytes into its own memory.
-    ToPull {
-        fed: bool,
-    },
+    /// A read waits for the protocol to feed; to pull, if much is expected.
+    ForFeed,
+    /// A read waits to pull bytes, however few, into its own memory.
+    ToPull,
+    /// Something was fed, and the read woken.
+    Fed,
+    /// Bytes were left in the kernel, and the read woken to pull them.
+    Left,
 }
 
 /// Whether the transport was told to receive no more.
@@ -133,6 +136,7 @@ impl StreamState {
             waiter: WaiterCell::default(),
             wait: Cell::new(Waiting::Nobody),
             intake: Cell::new(Intake::Flowing),
+            expected: Cell::default(),
             pool: pool.unwrap_or_default(),
             transport: OnceCell::new(),
             source: Cell::new(NO_SOURCE),
@@ -152,9 +156,22 @@ impl StreamState {
             return;
         }
         self.home.borrow_mut().append(data, &self.pool);
-        self.unread.set(self.unread.get() + data.len());
+        self.has_come(data.len());
         self.notify();
-        let Some(transport) = transport else { return };
+        if let Some(transport) = transport {
+            self.pause_above_limit(transport);
+        }
+    }
+
+    /// Counts bytes that have come home.
+    #[inline]
+    fn has_come(&self, n: usize) {
+        self.unread.set(self.unread.get() + n);
+        self.expected.set(Expected::after(n));
+    }
+
+    #[inline]
+    fn pause_above_limit(&self, transport: &dyn Transport) {
         let overfull = self.unread.get() > self.limit().saturating_mul(2);
         if overfull && self.intake.get() == Intake::Flowing {
             if transport.can_pause_reading() {
@@ -179,25 +196,29 @@ impl StreamState {
         self.notify();
     }
 
-    /// Says whether a read wants the bytes that are there to be left to it.
+    /// Says whether the bytes that are there are to be left to a read that waits: because it
+    /// fills its caller's memory, or because there may be many of them. Wakes it then.
     #[inline]
-    pub(super) fn leaves_to_puller(&self) -> bool {
-        let pulls = matches!(self.wait.get(), Waiting::ToPull { .. }) && self.unread.get() == 0;
-        if pulls {
-            self.notify();
+    pub(super) fn leaves_to_reader(&self) -> bool {
+        let leaves = match self.wait.get() {
+            Waiting::ToPull | Waiting::Left => true,
+            Waiting::ForFeed => self.expected.get().are_many(),
+            Waiting::Nobody | Waiting::Fed => false,
+        };
+        let leaves = leaves && self.unread.get() == 0;
+        if leaves && self.wait.replace(Waiting::Left) != Waiting::Left {
+            self.waiter.wake_and_remember();
         }
-        pulls
+        leaves
     }
 
     /// Wakes the read that waits, once.
     #[inline]
     fn notify(&self) {
-        self.wait.set(match self.wait.get() {
-            Waiting::ForFeed { fed: false } => Waiting::ForFeed { fed: true },
-            Waiting::ToPull { fed: false } => Waiting::ToPull { fed: true },
-            _ => return,
-        });
-        self.waiter.wake_and_remember();
+        if matches!(self.wait.get(), Waiting::ForFeed | Waiting::ToPull) {
+            self.wait.set(Waiting::Fed);
+            self.waiter.wake_and_remember();
+        }
     }
 
     // ── what the reader does ────────────────────────────────────────────────────
@@ -275,6 +296,26 @@ impl StreamState {
         self.unread.set(self.unread.get() - n);
     }
 
+    /// Receives what was left in the kernel, straight into memory that comes home with it.
+    pub(super) fn pull_home(&self) {
+        let Some(transport) = self.readers_transport() else {
+            return;
+        };
+        if self.unread.get() > 0 {
+            return offer_again(&**transport); // they come behind those
+        }
+        // R3: not at home yet, since a transport is called.
+        let mut pulled = ReadBuffer::default();
+        let room = self.expected.get().room();
+        let receive = |memory: &mut [u8]| transport.try_read(memory).ok();
+        let Some(n) = pulled.receive(room, &self.pool, receive) else {
+            return;
+        };
+        self.at_home(|home| home.take_over(pulled, &self.pool));
+        self.has_come(n);
+        self.pause_above_limit(&**transport);
+    }
+
     /// Says that `n` bytes that were read are unread again.
     pub(super) fn put_back(&self, n: usize) {
         self.unread.set(self.unread.get() + n);
@@ -339,8 +380,8 @@ impl StreamState {
         // S2: a read that needs more than fits would otherwise wait for ever.
         self.resume(transport);
         self.wait.set(match what_for {
-            WaitFor::Feed => Waiting::ForFeed { fed: false },
-            WaitFor::Pull => Waiting::ToPull { fed: false },
+            WaitFor::Feed => Waiting::ForFeed,
+            WaitFor::Pull => Waiting::ToPull,
         });
         Ok(())
     }
@@ -349,7 +390,7 @@ impl StreamState {
     #[inline]
     pub(super) fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.wait.get() {
-            Waiting::ForFeed { fed: false } | Waiting::ToPull { fed: false } => {
+            Waiting::ForFeed | Waiting::ToPull => {
                 self.waiter.register(cx.waker());
                 note(self.waits_for_bytes());
                 Poll::Pending
@@ -359,9 +400,12 @@ impl StreamState {
     }
 
     /// The wait is over. The next one is commonly that of the same task, so its waker stays.
+    ///
+    /// Says whether bytes were left to the read, in the kernel. If so, somebody must pull
+    /// them, or have them [offered again](super::pull::offer_again).
     #[inline]
-    pub(super) fn end_wait(&self) {
-        self.wait.set(Waiting::Nobody);
+    pub(super) fn end_wait(&self) -> bool {
+        self.wait.replace(Waiting::Nobody) == Waiting::Left
     }
 
     /// Nobody waits any more, and perhaps nobody comes back.
