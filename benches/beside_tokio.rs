@@ -9,8 +9,8 @@
 //!   cargo bench --bench beside_tokio -- --report         makes the page from what is kept
 //! ```
 //!
-//! `--rounds 7` and `--seconds 0.3` say how long servers are loaded. What isn't measured
-//! keeps the figures that it had.
+//! `--rounds 25` and `--seconds 0.15` say how often and for how long servers are loaded. What
+//! isn't measured keeps the figures that it had.
 //!
 //! The peers are built here, and never for the tests: the programs that measure are packages
 //! of their own, which this one starts.
@@ -65,8 +65,8 @@ impl Options {
         let mut options = Options {
             words: Vec::new(),
             parts: Vec::new(),
-            rounds: 7,
-            seconds: 0.3,
+            rounds: 25,
+            seconds: 0.15,
             measures: true,
             shows_bars: false,
         };
@@ -78,7 +78,7 @@ impl Options {
             };
             match argument.as_str() {
                 "--bench" => {}
-                "--quick" => (options.rounds, options.seconds) = (3, 0.2),
+                "--quick" => (options.rounds, options.seconds) = (7, 0.1),
                 "--rounds" => options.rounds = value()?.parse().map_err(io::Error::other)?,
                 "--seconds" => options.seconds = value()?.parse().map_err(io::Error::other)?,
                 "--bars" => options.shows_bars = true,
@@ -176,7 +176,7 @@ fn command(part: &str, options: &Options) -> Command {
         "counted" => cargo_run("benches/counted", &[]),
         _ => {
             // Each round builds all peers from nothing, so there are fewer.
-            let rounds = (options.rounds / 3).clamp(1, 3).to_string();
+            let rounds = (options.rounds / 7).clamp(1, 3).to_string();
             let mut command = Command::new("benches/embedding/run");
             command.args(["--rounds", &rounds]);
             command

@@ -3,10 +3,11 @@
 //!
 //! ```text
 //!   round 1: ours, theirs ─► ratio      round 2: theirs, ours ─► ratio      …
-//!                                                    median (least-greatest)
+//!                                        median [where it lies with 95 % confidence]
 //! ```
 
 pub mod load;
+pub mod open_loop;
 pub mod process;
 pub mod results;
 pub mod servers;
@@ -58,13 +59,9 @@ impl Comparison {
             Spread::of(our_costs.as_slice()),
             Spread::of(their_costs.as_slice()),
         );
-        let Spread {
-            least,
-            median,
-            greatest,
-        } = Spread::of_ratios(&their_costs, &our_costs);
+        let ratio = Spread::of_ratios(&their_costs, &our_costs);
         println!(
-            "{what:40}{:>12.1} {unit}{:>12.1} {unit}   {median:.2} ({least:.2}-{greatest:.2})",
+            "{what:40}{:>12.1} {unit}{:>12.1} {unit}   {ratio}",
             our.median, their.median
         );
         let cheaper = Spread::of_ratios(&our_costs, &their_costs);
@@ -80,13 +77,13 @@ impl Comparison {
     pub fn print_heading(&self) {
         let width = 12 + 1 + self.unit.len();
         println!(
-            "{:40}{:>width$}{:>width$}   Tokio to millstream: median (least-greatest)",
+            "{:40}{:>width$}{:>width$}   Tokio to millstream: median [95 %]",
             "", "millstream", "Tokio"
         );
     }
 }
 
-/// The median of some figures, and how far they lie apart.
+/// The median of some figures, how surely it is known, and how far they lie apart.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     /// The least figure.
@@ -95,16 +92,16 @@ pub struct Spread {
     pub median: f64,
     /// The greatest figure.
     pub greatest: f64,
+    /// Where the median of endlessly many such figures lies, with 95 % confidence.
+    ///
+    /// Fewer than six figures don't tell it with so much; then it is all that they span.
+    pub interval: (f64, f64),
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spread {
-            least,
-            median,
-            greatest,
-        } = self;
-        write!(f, "{median:.3} ({least:.3}-{greatest:.3})")
+        let (median, (low, high)) = (self.median, self.interval);
+        write!(f, "{median:.3} [{low:.3}-{high:.3}]")
     }
 }
 
@@ -116,12 +113,16 @@ impl Spread {
     pub fn of(figures: impl Into<Vec<f64>>) -> Spread {
         let mut figures = figures.into();
         figures.sort_by(f64::total_cmp);
+        let cut = cut_for_interval(figures.len());
+        let last = figures.len() - 1;
         Spread {
             least: figures[0],
             median: figures[figures.len() / 2],
-            greatest: figures[figures.len() - 1],
+            greatest: figures[last],
+            interval: (figures[cut], figures[last - cut]),
         }
     }
+
     /// The ratios of each figure to the one of the same round.
     ///
     /// # Panics
@@ -132,7 +133,35 @@ impl Spread {
     }
 }
 
-/// What all measuring programs are told: `--rounds 9`, `--seconds 0.5`, `--results FILE`;
+/// How many figures to leave out at either end, so that the median still lies among the
+/// rest with 95 % confidence.
+///
+/// Each figure falls below the true median or above it with even chances, whatever the
+/// figures' distribution is. So the number that fall below is binomial, and the interval from
+/// the `k`th least to the `k`th greatest misses the median only if fewer than `k` fall on one
+/// side: Conover, *Practical Nonparametric Statistics* (1999), section 3.2; Le Boudec,
+/// *Performance Evaluation of Computer and Communication Systems* (2010), section 2.2. It asks
+/// for no normal distribution, which the figures of a shared machine don't have.
+fn cut_for_interval(count: usize) -> usize {
+    let mut cut = 0;
+    let mut exactly = 0.5_f64.powi(count as i32);
+    let mut fewer = exactly;
+    // Invariant: `fewer` is the chance that at most `cut` figures fall below the median.
+    loop {
+        exactly *= (count - cut) as f64 / (cut + 1) as f64;
+        if fewer + exactly > (1.0 - CONFIDENCE) / 2.0 || 2 * (cut + 1) >= count {
+            break;
+        }
+        fewer += exactly;
+        cut += 1;
+    }
+    cut
+}
+
+/// How often intervals like those that are told hold what they are to hold.
+const CONFIDENCE: f64 = 0.95;
+
+/// What all measuring programs are told: `--rounds 25`, `--seconds 0.15`, `--results FILE`;
 /// other words choose among the scenarios.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -149,7 +178,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// Nine rounds of half a second, unless the arguments say otherwise.
+    /// 25 rounds of 0.15 seconds, unless the arguments say otherwise.
     pub fn from_arguments() -> io::Result<Options> {
         Options::parse(env::args().skip(1))
     }
@@ -157,8 +186,8 @@ impl Options {
     fn parse(mut arguments: impl Iterator<Item = String>) -> io::Result<Options> {
         let mut options = Options {
             words: Vec::new(),
-            rounds: 9,
-            seconds: 0.5,
+            rounds: 25,
+            seconds: 0.15,
             results: None,
             flags: Vec::new(),
         };
@@ -199,6 +228,24 @@ impl Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_median_lies_among_all_but_a_few_at_either_end() {
+        // The tables of textbooks: of 25, the 8th to the 18th, and so on.
+        for (count, first) in [(6, 1), (7, 1), (9, 2), (12, 3), (17, 5), (20, 6), (25, 8)] {
+            assert_eq!(cut_for_interval(count) + 1, first, "of {count}");
+        }
+        let figures: Vec<f64> = (1..=25).map(f64::from).collect();
+        assert_eq!(Spread::of(figures).interval, (8.0, 18.0));
+    }
+
+    #[test]
+    fn few_figures_tell_no_more_than_what_they_span() {
+        for count in 1..6 {
+            let figures: Vec<f64> = (1..=count).map(f64::from).collect();
+            assert_eq!(Spread::of(figures).interval, (1.0, f64::from(count)));
+        }
+    }
 
     #[test]
     fn ratios_are_those_of_a_round() {

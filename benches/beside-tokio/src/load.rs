@@ -3,8 +3,7 @@
 //! ```text
 //!   ping-pong   read the answer of connection 0, send the next request; of connection 1; …
 //!               (blocking sockets: two system calls a message, no poller)
-//!   open loop   a request each 1/rate second, whether or not answers came: latency counts
-//!               from when it was due
+//!   open loop   in a file of its own
 //! ```
 
 use std::io::{self, Read, Write};
@@ -61,7 +60,8 @@ impl Connection {
         }
     }
 
-    fn set_nonblocking(&self) -> io::Result<()> {
+    /// Has reads return at once, with [`io::ErrorKind::WouldBlock`] if nothing is there.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         match self {
             Connection::Tcp(stream) => stream.set_nonblocking(true),
             Connection::Unix(stream) => stream.set_nonblocking(true),
@@ -231,68 +231,4 @@ pub fn drain_source(target: &Target, until: Until) -> io::Result<Done> {
         operations: received,
         elapsed: began.elapsed(),
     })
-}
-
-/// Sends `rate` requests a second, spread over the connections, and returns how long each
-/// answer took, counted from when its request was due. It spins: it has a processor for
-/// itself.
-pub fn open_loop(
-    connections: &mut [Connection],
-    request: &[u8],
-    rate: f64,
-    duration: Duration,
-) -> io::Result<Vec<Duration>> {
-    for connection in &*connections {
-        connection.set_nonblocking()?;
-    }
-    let count = connections.len();
-    let interval = Duration::from_secs_f64(1.0 / rate);
-    let mut due: Vec<std::collections::VecDeque<Instant>> = vec![Default::default(); count];
-    let mut received = vec![0; count];
-    let mut latencies = Vec::new();
-    let mut buffer = vec![0; 64 * 1024];
-    let began = Instant::now();
-    let mut next = began;
-    let (mut sender, mut reader, mut under_way) = (0, 0, 0_usize);
-    loop {
-        let now = Instant::now();
-        let sending = now.saturating_duration_since(began) < duration;
-        if !sending && under_way == 0 {
-            break;
-        }
-        if sending && now >= next {
-            connections[sender].write_all(request)?;
-            due[sender].push_back(next);
-            under_way += 1;
-            sender = (sender + 1) % count;
-            next += interval;
-            continue;
-        }
-        // The connection that has waited for the longest is the likeliest to be answered.
-        for _ in 0..count {
-            let polled = reader;
-            if due[polled].is_empty() {
-                reader = (reader + 1) % count;
-                continue;
-            }
-            match connections[polled].read(&mut buffer) {
-                Ok(0) => return Err(io::Error::other("the server has closed a connection")),
-                Ok(bytes) => {
-                    received[polled] += bytes;
-                    while received[polled] >= request.len() {
-                        received[polled] -= request.len();
-                        let was_due = due[polled].pop_front().ok_or(io::ErrorKind::InvalidData)?;
-                        latencies.push(was_due.elapsed());
-                        under_way -= 1;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-            reader = (reader + 1) % count;
-            break;
-        }
-    }
-    latencies.sort();
-    Ok(latencies)
 }

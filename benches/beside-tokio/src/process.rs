@@ -36,7 +36,8 @@ impl Server {
         under: Under<'_>,
     ) -> io::Result<Server> {
         let socket_path = over_unix.then(|| {
-            let name = format!("beside-tokio-{}.sock", std::process::id());
+            let (process, server) = (std::process::id(), candidate.name());
+            let name = format!("beside-tokio-{process}-{server}.sock");
             env::temp_dir().join(name)
         });
         if let Some(path) = &socket_path {
@@ -175,6 +176,15 @@ pub fn allow_descriptors() {
             allowed.current
         );
     }
+}
+
+/// How many descriptors this process may have.
+pub fn descriptors() -> usize {
+    use rustix::process::{Resource, getrlimit};
+    let allowed = getrlimit(Resource::Nofile).current;
+    allowed.map_or(usize::MAX, |allowed| {
+        usize::try_from(allowed).unwrap_or(usize::MAX)
+    })
 }
 
 #[cfg(test)]

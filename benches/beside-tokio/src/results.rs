@@ -1,13 +1,14 @@
 //! What was measured, line by line: the measuring programs append, the report reads.
 //!
 //! ```text
-//!   group TAB name TAB who TAB value TAB unit [TAB least TAB greatest]
+//!   group TAB name TAB who TAB value TAB unit [TAB least TAB greatest [TAB low TAB high]]
 //! ```
 //!
 //! A group is a table of the report, a name one scenario of it, and who a candidate. The
 //! unit also says what a figure is: `ns/op`, say, or `ns/op of tokio` for the ratio to what
-//! Tokio took in the same round. The kept file has a column more, which says by when it was
-//! measured; lines of the group `run` say on which machine that was.
+//! Tokio took in the same round. From low to high reaches the interval that holds the median
+//! with 95 % confidence. The kept file has a column more, which says when it was measured;
+//! lines of the group `run` say on which machine that was.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -31,26 +32,33 @@ pub struct Row {
     pub unit: String,
     /// The least and the greatest of the rounds.
     pub range: Option<(f64, f64)>,
+    /// Where the median lies with 95 % confidence.
+    pub interval: Option<(f64, f64)>,
     /// When it was measured: the key of a [`Run`]. Empty until it is kept.
     pub run: String,
 }
 
 impl Row {
-    /// Makes a figure that is not kept yet: of a group, a name and a candidate.
-    pub fn new(
-        [group, name, who]: [&str; 3],
-        unit: &str,
-        value: f64,
-        range: Option<(f64, f64)>,
-    ) -> Row {
+    /// Makes a figure that is not kept yet: of a group, a name and a candidate, measured once.
+    pub fn new([group, name, who]: [&str; 3], unit: &str, value: f64) -> Row {
         Row {
             group: group.to_owned(),
             name: name.to_owned(),
             who: who.to_owned(),
             value,
             unit: unit.to_owned(),
-            range,
+            range: None,
+            interval: None,
             run: String::new(),
+        }
+    }
+
+    /// Makes one of the figures of several rounds.
+    pub fn of_rounds(what: [&str; 3], unit: &str, spread: Spread) -> Row {
+        Row {
+            range: Some((spread.least, spread.greatest)),
+            interval: Some(spread.interval),
+            ..Row::new(what, unit, spread.median)
         }
     }
 
@@ -61,9 +69,11 @@ impl Row {
             return Err(malformed());
         };
         let number = |text: &str| text.parse::<f64>().map_err(|_| malformed());
-        let range = match rest {
-            [least, greatest, ..] if !least.is_empty() => Some((number(least)?, number(greatest)?)),
-            _ => None,
+        let pair = |at: usize| match rest.get(at..at + 2) {
+            Some([from, to]) if !from.is_empty() => {
+                io::Result::Ok(Some((number(from)?, number(to)?)))
+            }
+            _ => Ok(None),
         };
         Ok(Row {
             group: group.to_string(),
@@ -71,24 +81,27 @@ impl Row {
             who: who.to_string(),
             value: number(value)?,
             unit: unit.to_string(),
-            range,
-            run: rest.get(2).unwrap_or(&"").to_string(),
+            range: pair(0)?,
+            interval: pair(2)?,
+            run: rest.get(4).unwrap_or(&"").to_string(),
         })
     }
 
     fn line(&self) -> String {
-        let (least, greatest) = match self.range {
-            Some((least, greatest)) => (significant(least), significant(greatest)),
-            None => (String::new(), String::new()),
-        };
+        let [range, interval] = [self.range, self.interval].map(|pair| match pair {
+            Some((from, to)) => [significant(from), significant(to)],
+            None => Default::default(),
+        });
         [
             &self.group,
             &self.name,
             &self.who,
             &significant(self.value),
             &self.unit,
-            &least,
-            &greatest,
+            &range[0],
+            &range[1],
+            &interval[0],
+            &interval[1],
             &self.run,
         ]
         .map(String::as_str)
@@ -122,15 +135,14 @@ impl Notebook {
         })
     }
 
-    /// Notes the median of the rounds' figures, the least and the greatest.
+    /// Notes the median of the rounds' figures, and how far they lie apart.
     pub fn note(&mut self, what: [&str; 3], unit: &str, spread: Spread) -> io::Result<()> {
-        let range = Some((spread.least, spread.greatest));
-        self.append(Row::new(what, unit, spread.median, range))
+        self.append(Row::of_rounds(what, unit, spread))
     }
 
     /// Notes a figure that was measured once.
     pub fn note_one(&mut self, what: [&str; 3], unit: &str, value: f64) -> io::Result<()> {
-        self.append(Row::new(what, unit, value, None))
+        self.append(Row::new(what, unit, value))
     }
 
     fn append(&mut self, row: Row) -> io::Result<()> {
@@ -196,7 +208,7 @@ impl Results {
 
     fn text(&self) -> String {
         let mut text = String::from(
-            "# What was measured: group, name, who, value, unit, least, greatest, run.\n\
+            "# What was measured: group, name, who, value, unit, least, greatest, low, high, run.\n\
              # Made by `cargo bench --bench beside_tokio`.\n",
         );
         for run in &self.runs {
@@ -265,12 +277,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let kept = results(
             "run\tMonday\tabc\t2 processors\n\
-             echo\t64 B\tmio\t151234\tops/s\t1.5\t200000\tMonday\n\
-             idle memory\t\tmio\t498\tbytes\t\t\tMonday\n",
+             echo\t64 B\tmio\t151234\tops/s\t1.5\t200000\t2.5\t180000\tMonday\n\
+             idle memory\t\tmio\t498\tbytes\t\t\t\t\tMonday\n",
         );
         assert_eq!(results(&kept.text()), kept);
         assert_eq!(kept.rows[0].range, Some((1.5, 200000.0)));
-        assert_eq!(kept.rows[1].range, None);
+        assert_eq!(kept.rows[0].interval, Some((2.5, 180000.0)));
+        assert_eq!((kept.rows[1].range, kept.rows[1].interval), (None, None));
     }
 
     #[test]
@@ -284,9 +297,9 @@ mod tests {
     fn a_scenario_measured_anew_stands_where_it_stood() {
         let mut kept = results(
             "run\tMonday\tabc\n\
-             echo\ta\tmio\t1\tns\t\t\tMonday\n\
-             echo\tb\tmio\t2\tns\t\t\tMonday\n\
-             echo\tc\tmio\t3\tns\t\t\tMonday\n",
+             echo\ta\tmio\t1\tns\t\t\t\t\tMonday\n\
+             echo\tb\tmio\t2\tns\t\t\t\t\tMonday\n\
+             echo\tc\tmio\t3\tns\t\t\t\t\tMonday\n",
         );
         let fresh = results("echo\tb\tmio\t7\tns\necho\tb\tsmol\t8\tns\necho\td\tmio\t9\tns\n");
         kept.take_in(fresh.rows, run("Tuesday"));
@@ -297,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_run_of_which_nothing_is_left_is_forgotten() {
-        let mut kept = results("run\tMonday\tabc\necho\ta\tmio\t1\tns\t\t\tMonday\n");
+        let mut kept = results("run\tMonday\tabc\necho\ta\tmio\t1\tns\t\t\t\t\tMonday\n");
         kept.take_in(results("echo\ta\tmio\t2\tns\n").rows, run("Tuesday"));
         assert_eq!(kept.runs, [run("Tuesday")]);
     }

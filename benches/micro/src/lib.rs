@@ -32,6 +32,8 @@ pub struct Part {
     pub unit: &'static str,
     /// How often it is done at a time.
     pub times: u64,
+    /// Times the rounds asked for: what takes seconds takes fewer, what is short more.
+    pub patience: f64,
     /// Ours first, then Tokio's.
     pub ways: Vec<Way>,
 }
@@ -71,6 +73,12 @@ impl Way {
     }
 }
 
+impl Part {
+    fn with_patience(self, patience: f64) -> Part {
+        Part { patience, ..self }
+    }
+}
+
 /// All parts, in the order in which they are shown.
 #[must_use]
 pub fn parts() -> Vec<Part> {
@@ -97,6 +105,7 @@ fn timed(
         name,
         unit: "ns",
         times,
+        patience: 1.0,
         ways: ways.iter().map(way).collect(),
     }
 }

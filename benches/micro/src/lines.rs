@@ -31,7 +31,7 @@ const THERE: usize = 64 * 1024;
 const CHUNK: usize = 4096;
 
 pub(crate) fn parts() -> Vec<Part> {
-    vec![
+    let parts = vec![
         timed(
             "lines",
             "readline_ref, 32-byte lines",
@@ -80,8 +80,13 @@ pub(crate) fn parts() -> Vec<Part> {
                 ("tokio simplex", simplex_write_and_read),
             ],
         ),
-    ]
+    ];
+    let patient = |part: Part| part.with_patience(MILLISECONDS);
+    parts.into_iter().map(patient).collect()
 }
+
+/// The patience for what takes milliseconds each time.
+const MILLISECONDS: f64 = 4.0;
 
 /// Lines and pieces that are there at a time.
 const LINES: u64 = (THERE / LINE.len()) as u64;

@@ -1,7 +1,7 @@
 //! Prints what each part costs in millstream and in Tokio, and how many times more in Tokio.
 //!
 //! `cargo run --release` in this folder; `-- WORD` for the parts whose names contain it,
-//! `--rounds 9`, `--results FILE` to append lines to a file, as `beside_tokio::results` has
+//! `--rounds 25`, `--results FILE` to append lines to a file, as `beside_tokio::results` has
 //! them; `who` is also `ratio`, in `times`.
 //!
 //! ```text
@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
     }
     let options = Options::parse()?;
     let mut notebook = Notebook::open(options.results.as_deref())?;
-    println!("each: the median of its costs; Tokio's to millstream's: median (least-greatest)");
+    println!("each: the median of its costs; Tokio's to millstream's: median [95 %]");
     for part in parts() {
         if part.name.contains(&options.word) || part.group.contains(&options.word) {
             measure(&part, options.rounds, &mut notebook)?;
@@ -48,7 +48,7 @@ impl Options {
     fn parse() -> io::Result<Options> {
         let mut options = Options {
             word: String::new(),
-            rounds: 7,
+            rounds: 25,
             results: None,
         };
         let mut arguments = env::args().skip(1);
@@ -75,7 +75,8 @@ impl Options {
 fn measure(part: &Part, rounds: usize, notebook: &mut Notebook) -> io::Result<()> {
     let count = part.ways.len();
     let mut costs = vec![Vec::new(); count];
-    for round in 0..rounds.max(1) {
+    let rounds = (rounds as f64 * part.patience).round().max(1.0) as usize;
+    for round in 0..rounds {
         for nth in 0..count {
             let way = (nth + round) % count;
             costs[way].push(part.ways[way].cost(part.times)?);
@@ -92,15 +93,7 @@ fn measure(part: &Part, rounds: usize, notebook: &mut Notebook) -> io::Result<()
         notebook.note([part.group, part.name, way.who], part.unit, cost)?;
     }
     if let Some(best) = best {
-        let Spread {
-            least,
-            median,
-            greatest,
-        } = best;
-        println!(
-            "    {:32}{median:>12.2} ({least:.2}-{greatest:.2})",
-            "Tokio at its best"
-        );
+        println!("    {:32}{best:>20}", "Tokio at its best");
         notebook.note([part.group, part.name, "ratio"], "times", best)?;
     }
     Ok(())

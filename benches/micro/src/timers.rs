@@ -16,6 +16,9 @@ const FAR: Duration = Duration::from_secs(3600);
 /// What a timer that fires is given, for each that is set before the first may fire.
 const SETTING: Duration = Duration::from_micros(2);
 
+/// The patience for what takes seconds each time.
+const SECONDS: f64 = 0.36;
+
 pub(crate) fn parts() -> Vec<Part> {
     macro_rules! each_way {
         ($part:ident) => {
@@ -38,26 +41,30 @@ pub(crate) fn parts() -> Vec<Part> {
             "set anew, of 100 000",
             200_000,
             each_way!(anew_100k),
-        ),
+        )
+        .with_patience(SECONDS),
         timed(
             "timers",
             "set anew, of 1 000 000",
             2_000_000,
             each_way!(anew_1m),
-        ),
+        )
+        .with_patience(SECONDS),
         timed("timers", "set and fired, 1 000", 1_000, each_way!(fired)),
         timed(
             "timers",
             "set and fired, 100 000",
             100_000,
             each_way!(fired),
-        ),
+        )
+        .with_patience(SECONDS),
         timed(
             "timers",
             "set and fired, 1 000 000",
             1_000_000,
             each_way!(fired),
-        ),
+        )
+        .with_patience(SECONDS),
     ]
 }
 

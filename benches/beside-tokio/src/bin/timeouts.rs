@@ -1,6 +1,6 @@
 //! What a time limit costs, beside Tokio's.
 //!
-//! `cargo run --release --bin timeouts` in this folder; `--rounds 9`, `--results FILE`.
+//! `cargo run --release --bin timeouts` in this folder; `--rounds 25`, `--results FILE`.
 //!
 //! A thousand limits are pending all the time, then a hundred thousand, then a million; in
 //! each round each of them is dropped and another set in its place, as a server does with a

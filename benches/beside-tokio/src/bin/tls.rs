@@ -1,7 +1,7 @@
 //! TLS beside tokio-rustls: handshakes, bulk, and what an idle connection holds.
 //!
 //! `cargo run --release --features tls --bin tls` in this folder; `-- --rounds 9`,
-//! `--seconds 0.5`, `--results FILE`.
+//! `--seconds 0.15`, `--results FILE`.
 //!
 //! ```text
 //!   this process: rustls on blocking sockets ──► server process: millstream, or Tokio

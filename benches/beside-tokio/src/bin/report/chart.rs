@@ -4,7 +4,7 @@
 //!   title
 //!                  per second            processor time
 //!   tokio        ████████│             ████████│            │ Tokio's line, at 1
-//!   millstream   ████████├─┤ 1.04      ██████├┤│ 0.92       ├─┤ least and greatest round
+//!   millstream   ████████├─┤ 1.04      ██████├┤│ 0.92       ├─┤ where the median lies
 //! ```
 //!
 //! Text is text, so that it can be searched and read aloud; colours follow the reader's
@@ -109,7 +109,8 @@ struct Panel {
 struct Bar {
     who: String,
     value: f64,
-    range: Option<(f64, f64)>,
+    /// Where the value lies with 95 % confidence, or, if that isn't known, in all rounds.
+    whisker: Option<(f64, f64)>,
     text: String,
 }
 
@@ -121,7 +122,7 @@ impl Panel {
             .map(|row| Bar {
                 who: row.who.clone(),
                 value: row.value,
-                range: row.range,
+                whisker: row.interval.or(row.range),
                 text: figure(row),
             })
             .collect();
@@ -137,7 +138,7 @@ impl Panel {
     /// within reason. Bars that are the worse for being long may be cut.
     fn end(&self) -> f64 {
         let longest = self.bars.iter().map(|bar| bar.value).fold(0.0, f64::max);
-        let whiskers = self.bars.iter().filter_map(|bar| bar.range);
+        let whiskers = self.bars.iter().filter_map(|bar| bar.whisker);
         let farthest = whiskers.map(|(_, greatest)| greatest).fold(0.0, f64::max);
         let end = farthest.clamp(longest, longest * 1.3);
         match self.line {
@@ -230,7 +231,7 @@ fn draw_panel(svg: &mut String, panel: &Panel, names: &[&str], left: f64) {
             y - 7.0,
             at(bar.value) - left
         );
-        if let Some((least, greatest)) = bar.range {
+        if let Some((least, greatest)) = bar.whisker {
             let (from, to) = (at(least), at(greatest));
             let _ = writeln!(
                 svg,
@@ -285,7 +286,10 @@ mod tests {
 
     fn row(who: &str, value: f64, range: (f64, f64)) -> Row {
         let what = ["echo", "64 B, <50> connections", who];
-        Row::new(what, "message/s of tokio", value, Some(range))
+        Row {
+            range: Some(range),
+            ..Row::new(what, "message/s of tokio", value)
+        }
     }
 
     #[test]

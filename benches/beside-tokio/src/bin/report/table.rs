@@ -110,18 +110,21 @@ fn bold_if_ours(who: &str) -> String {
     }
 }
 
-/// A figure, and for ratios how far the rounds lay apart.
+/// A figure, and for ratios the interval that it lies in, and how far the rounds lay apart.
 pub fn figure(row: &Row) -> String {
     let is_ratio = row.unit.contains(" of ") || row.unit == "of that alone" || row.unit == "times";
-    match row.range {
-        Some((least, greatest)) if is_ratio => format!(
-            "{} ({}–{})",
-            ratio(row.value),
-            ratio(least),
-            ratio(greatest)
-        ),
-        _ if is_ratio => ratio(row.value),
-        _ if row.unit == "busy" => format!("{:.0} %", row.value * 100.0),
+    match row.unit.as_str() {
+        "busy" => format!("{:.0} %", row.value * 100.0),
+        "set aside" => format!("{:.1} %", row.value * 100.0),
+        _ if is_ratio => {
+            let ends = |(from, to)| format!("{}–{}", ratio(from), ratio(to));
+            let interval = row
+                .interval
+                .map(|interval| format!(" [{}]", ends(interval)));
+            let range = row.range.map(|range| format!(" ({})", ends(range)));
+            let [interval, range] = [interval, range].map(Option::unwrap_or_default);
+            format!("{}{interval}{range}", ratio(row.value))
+        }
         _ => number(row.value),
     }
 }
@@ -179,8 +182,12 @@ mod tests {
     use super::*;
 
     fn row(name: &str, who: &str, value: f64, unit: &str) -> Row {
-        let range = unit.contains(" of ").then_some((value / 2.0, value * 2.0));
-        Row::new(["g", name, who], unit, value, range)
+        let is_ratio = unit.contains(" of ");
+        Row {
+            range: is_ratio.then_some((value / 2.0, value * 2.0)),
+            interval: is_ratio.then_some((value - 0.1, value + 0.1)),
+            ..Row::new(["g", name, who], unit, value)
+        }
     }
 
     #[test]
@@ -194,7 +201,7 @@ mod tests {
         let expected = "| | messages per second | of Tokio's |\n\
                         | --- | ---: | ---: |\n\
                         | tokio | 1\u{202f}000 |  |\n\
-                        | **millstream** | 1\u{202f}234\u{202f}567 | 1.50 (0.75–3.00) |";
+                        | **millstream** | 1\u{202f}234\u{202f}567 | 1.50 [1.40–1.60] (0.75–3.00) |";
         assert_eq!(table, expected);
     }
 

@@ -9,6 +9,7 @@ use beside_tokio::results::Notebook;
 use beside_tokio::servers::{Candidate, Workload};
 use beside_tokio::{Options, Spread};
 
+use crate::rounds::WARM_UP;
 use crate::running::message;
 use crate::scenarios::CROWDED;
 
@@ -20,6 +21,12 @@ pub const NAME: &str = "64 B, 100 busy connections of 10000";
 
 const BUSY: usize = 100;
 const IDLE: usize = 9_900;
+
+/// Times the rounds asked for: opening the crowd takes a second.
+const PATIENCE: f64 = 0.36;
+
+/// Slices of a round.
+const SLICES: u32 = 4;
 
 /// What a message costs in each round, in nanoseconds of the server's processor.
 #[derive(Debug, Default)]
@@ -58,37 +65,68 @@ pub fn measure(options: &Options, notebook: &mut Notebook) -> io::Result<()> {
     Ok(())
 }
 
-/// Alternates between two servers of the candidate: one has the hundred alone, the other
-/// has them in the crowd.
 fn measure_one(candidate: Candidate, options: &Options) -> io::Result<Figures> {
-    let request = message(64);
-    let quiet = Server::start(candidate, Workload::Echo, false, Under::Nothing)?;
-    let crowded = Server::start(candidate, Workload::Echo, false, Under::Nothing)?;
-    let _crowd = load::warm_up(crowded.target(), IDLE, &request)?;
-    let mut alone = load::warm_up(quiet.target(), BUSY, &request)?;
-    let mut in_crowd = load::warm_up(crowded.target(), BUSY, &request)?;
     let mut figures = Figures::default();
-    for round in 0..options.rounds {
-        if round % 2 == 0 {
-            figures.alone.push(cost(&quiet, &mut alone, options)?);
-            figures
-                .in_crowd
-                .push(cost(&crowded, &mut in_crowd, options)?);
-        } else {
-            figures
-                .in_crowd
-                .push(cost(&crowded, &mut in_crowd, options)?);
-            figures.alone.push(cost(&quiet, &mut alone, options)?);
-        }
+    let rounds = (options.rounds as f64 * PATIENCE).round().max(1.0) as usize;
+    for _ in 0..rounds {
+        let (alone, in_crowd) = measure_round(candidate, options)?;
+        figures.alone.push(alone);
+        figures.in_crowd.push(in_crowd);
     }
     Ok(figures)
 }
 
-/// Returns what a message costs the server, in nanoseconds of its processor.
-fn cost(server: &Server, busy: &mut [Connection], options: &Options) -> io::Result<f64> {
-    let until = Until::Elapsed(Duration::from_secs_f64(options.seconds));
-    let before = server.processor_time()?;
-    let done = load::ping_pong(busy, &message(64), 1, until)?;
-    let took = server.processor_time()? - before;
-    Ok(took.as_nanos() as f64 / done.operations as f64)
+/// Alternates between two servers of the candidate, slice by slice: one has the hundred
+/// alone, the other has them in the crowd.
+fn measure_round(candidate: Candidate, options: &Options) -> io::Result<(f64, f64)> {
+    let request = message(64);
+    let start = || Server::start(candidate, Workload::Echo, false, Under::Nothing);
+    let (quiet, crowded) = (start()?, start()?);
+    let _crowd = load::warm_up(crowded.target(), IDLE, &request)?;
+    let mut alone = Busy::connect(&quiet, &request)?;
+    let mut in_crowd = Busy::connect(&crowded, &request)?;
+    let slice = Duration::from_secs_f64(options.seconds) / SLICES;
+    for turn in 0..SLICES {
+        let mut both = [&mut alone, &mut in_crowd];
+        if turn % 2 == 1 {
+            both.reverse();
+        }
+        for busy in both {
+            busy.load(&request, slice)?;
+        }
+    }
+    Ok((alone.cost(), in_crowd.cost()))
+}
+
+/// The busy connections of a server, and what their messages cost so far.
+struct Busy<'a> {
+    server: &'a Server,
+    connections: Vec<Connection>,
+    took: Duration,
+    messages: u64,
+}
+
+impl Busy<'_> {
+    fn connect<'a>(server: &'a Server, request: &[u8]) -> io::Result<Busy<'a>> {
+        let mut connections = load::warm_up(server.target(), BUSY, request)?;
+        load::ping_pong(&mut connections, request, 1, WARM_UP)?;
+        Ok(Busy {
+            server,
+            connections,
+            took: Duration::ZERO,
+            messages: 0,
+        })
+    }
+
+    fn load(&mut self, request: &[u8], slice: Duration) -> io::Result<()> {
+        let before = self.server.processor_time()?;
+        let done = load::ping_pong(&mut self.connections, request, 1, Until::Elapsed(slice))?;
+        self.took += self.server.processor_time()? - before;
+        self.messages += done.operations;
+        Ok(())
+    }
+
+    fn cost(&self) -> f64 {
+        self.took.as_nanos() as f64 / self.messages as f64
+    }
 }

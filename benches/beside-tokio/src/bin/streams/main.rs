@@ -1,17 +1,17 @@
 //! Streams beside Tokio's and others': servers as processes, one light load, in turn.
 //!
 //! `cargo run --release --bin streams` in this folder; with words behind `--`, only the
-//! scenarios whose names contain one of them; `--rounds 9`, `--seconds 0.5`, `--syscalls`,
+//! scenarios whose names contain one of them; `--rounds 25`, `--seconds 0.15`, `--syscalls`,
 //! `--results FILE`.
 //!
 //! ```text
 //!   this process, processor 1: clients ──► server processes, processor 0, one at work at a time
 //! ```
 //!
-//! Each candidate is held to its answers before it is timed. Within a round each is
-//! measured once, in an order that turns with the rounds; what is printed is the median of
-//! the rounds' ratios to Tokio, and the least and the greatest. A candidate that fails, or
-//! isn't on this machine, is left out with a line that says so.
+//! Each candidate is held to its answers before it is timed. In a round, all servers are started
+//! anew, and loaded slice by slice, in turn; what is printed is the median of the rounds'
+//! ratios to Tokio, and where it lies with 95 % confidence. A candidate that fails, or isn't on
+//! this machine, is left out with a line that says so.
 
 mod crowd;
 mod idle;

@@ -1,6 +1,8 @@
 //! A candidate's server that runs, and the connections to it.
 
 use std::io;
+use std::ops::AddAssign;
+use std::time::Duration;
 
 use beside_tokio::load::{self, Connection, Done, Until};
 use beside_tokio::process::{Server, Under};
@@ -17,15 +19,38 @@ pub struct Running {
     pub connections: Vec<Connection>,
 }
 
-/// What a load cost.
-#[derive(Debug, Clone, Copy)]
+/// What a load cost, or several of them.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Measured {
+    operations: f64,
+    elapsed: Duration,
+    /// The server's processor time.
+    took: Duration,
+}
+
+impl Measured {
     /// Operations per second.
-    pub per_second: f64,
-    /// The server's processor time for one, in nanoseconds.
-    pub nanoseconds: f64,
+    pub fn per_second(&self) -> f64 {
+        self.operations / self.elapsed.as_secs_f64()
+    }
+
+    /// The server's processor time for one operation, in nanoseconds.
+    pub fn nanoseconds(&self) -> f64 {
+        self.took.as_secs_f64() * 1e9 / self.operations
+    }
+
     /// The share of the time in which the server had its processor.
-    pub busy: f64,
+    pub fn busy(&self) -> f64 {
+        self.took.as_secs_f64() / self.elapsed.as_secs_f64()
+    }
+}
+
+impl AddAssign for Measured {
+    fn add_assign(&mut self, more: Measured) {
+        self.operations += more.operations;
+        self.elapsed += more.elapsed;
+        self.took += more.took;
+    }
 }
 
 impl Running {
@@ -79,15 +104,10 @@ impl Running {
         let (_, counted_each) = scenario.operation();
         let before = self.server.processor_time()?;
         let done = self.load(scenario.load, until)?;
-        let took = (self.server.processor_time()? - before).as_secs_f64();
-        let (operations, elapsed) = (
-            done.operations as f64 / counted_each,
-            done.elapsed.as_secs_f64(),
-        );
         Ok(Measured {
-            per_second: operations / elapsed,
-            nanoseconds: took * 1e9 / operations,
-            busy: took / elapsed,
+            operations: done.operations as f64 / counted_each,
+            elapsed: done.elapsed,
+            took: self.server.processor_time()? - before,
         })
     }
 }

@@ -49,8 +49,12 @@ pub struct Scenario {
     pub over_unix: bool,
     /// Who serves. The first is the one whom the others are compared with.
     pub candidates: &'static [Candidate],
-    /// Times the rounds asked for: what is noisy takes more of them.
-    pub patience: usize,
+    /// How many of them, the first ones, take part in each round: those by whom bars are
+    /// judged. The others, who show what else there is, take part now and then.
+    pub judged: usize,
+    /// Times the rounds asked for: what is noisy takes more of them, what takes long to
+    /// set up fewer.
+    pub patience: f64,
 }
 
 impl Scenario {
@@ -79,11 +83,46 @@ impl Scenario {
         [few, many].map(|count| Until::Operations(count as u64))
     }
 
-    /// How long a load lasts that is timed.
-    pub fn length_to_time(&self, seconds: f64) -> Until {
-        Until::Elapsed(Duration::from_secs_f64(seconds))
+    /// How many slices of a load are timed in a round, and how long one is.
+    ///
+    /// A slice has each connection answered several times, so that its begin, when all ask
+    /// at once, and its end count little.
+    pub fn slices(&self, seconds: f64) -> (usize, Until) {
+        let least = self.connections() as f64 * 50e-6;
+        let slice = least.max(seconds / SLICES as f64);
+        let count = (seconds / slice).round().clamp(2.0, SLICES as f64);
+        (
+            count as usize,
+            Until::Elapsed(Duration::from_secs_f64(slice)),
+        )
+    }
+
+    /// How many rounds it takes, when so many were asked for.
+    pub fn rounds(&self, asked: usize) -> usize {
+        (asked as f64 * self.patience).round().max(1.0) as usize
+    }
+
+    /// Says whether a bar is judged by what the candidate does.
+    pub fn is_judged(&self, candidate: Candidate) -> bool {
+        self.candidates[..self.judged].contains(&candidate)
+    }
+
+    /// How many servers may have all their connections at a time, when this process may
+    /// have so many descriptors.
+    pub fn servers_at_once(&self, descriptors: usize) -> usize {
+        (descriptors / (self.connections() + 10)).max(1)
+    }
+
+    fn connections(&self) -> usize {
+        match self.load {
+            Load::PingPong { connections, .. } | Load::Bursts { connections } => connections,
+            Load::ConnectEchoClose | Load::Sink | Load::Source => 1,
+        }
     }
 }
+
+/// Slices of a load in a round.
+const SLICES: usize = 4;
 
 const ECHOERS: &[Candidate] = &[
     Candidate::Tokio,
@@ -158,7 +197,8 @@ pub fn scenarios() -> Vec<Scenario> {
         workload: Workload::Echo,
         over_unix: false,
         candidates: ECHOERS,
-        patience: 1,
+        judged: 4,
+        patience: 1.0,
     };
     let moves = |group, name, load, workload| Scenario {
         group,
@@ -167,7 +207,8 @@ pub fn scenarios() -> Vec<Scenario> {
         workload,
         over_unix: false,
         candidates: MOVERS,
-        patience: 2,
+        judged: 2,
+        patience: 2.0,
     };
     vec![
         echo("64 B, 1 connection", 1, 64),
@@ -190,6 +231,8 @@ pub fn scenarios() -> Vec<Scenario> {
         moves("bulk", "from a source", Load::Source, Workload::Source),
         Scenario {
             candidates: ECHOERS,
+            judged: 4,
+            patience: 1.5,
             ..moves(
                 "connections",
                 "connect, echo, close",
@@ -200,12 +243,58 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario {
             group: "busy polling",
             candidates: SPINNERS,
+            judged: 3,
             ..echo("64 B, 1 connection", 1, 64)
         },
         Scenario {
             group: "growth",
             candidates: CROWDED,
+            patience: 0.36,
             ..echo("64 B, 10000 busy connections", 10_000, 64)
         },
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn echo(connections: usize) -> Scenario {
+        Scenario {
+            load: Load::PingPong {
+                connections,
+                bytes: 64,
+            },
+            ..scenarios()[0]
+        }
+    }
+
+    #[test]
+    fn a_slice_has_each_connection_answered_several_times() {
+        let slices = |connections, seconds| match echo(connections).slices(seconds) {
+            (count, Until::Elapsed(slice)) => (count, slice.as_millis()),
+            (count, Until::Operations(_)) => panic!("{count} slices of no length in time"),
+        };
+        assert_eq!(slices(50, 0.2), (4, 50));
+        assert_eq!(slices(1_000, 0.2), (4, 50));
+        assert_eq!(slices(1_000, 0.1), (2, 50));
+        assert_eq!(slices(10_000, 0.2), (2, 500));
+    }
+
+    #[test]
+    fn servers_run_at_once_while_there_are_descriptors() {
+        assert!(echo(1_000).servers_at_once(20_000) >= 12);
+        assert_eq!(echo(10_000).servers_at_once(20_000), 1);
+        assert_eq!(echo(10_000).servers_at_once(1_024), 1);
+    }
+
+    #[test]
+    fn bars_are_judged_by_tokio_and_millstream() {
+        for scenario in scenarios() {
+            for candidate in [Candidate::Tokio, Candidate::Streams] {
+                assert!(scenario.is_judged(candidate), "{}", scenario.name);
+            }
+        }
+        assert!(!echo(1).is_judged(Candidate::Smol));
+    }
 }
