@@ -1,4 +1,15 @@
 #![doc = include_str!("../README.md")]
+// The layers below the optional parts have what those ask for, whether they are there or not.
+#![cfg_attr(
+    not(all(
+        feature = "call-graph",
+        feature = "datagram",
+        feature = "descriptors",
+        feature = "sync",
+        feature = "threads"
+    )),
+    allow(dead_code)
+)]
 
 #[cfg(not(unix))]
 compile_error!(
@@ -26,7 +37,9 @@ mod event_loop; //  one turn after another; timers, handles, threads, run
 // Layer 4a
 mod task; //        spawn, yield, futures, several at once
 mod time; //        sleep, timeout
+#[cfg(feature = "sync")]
 mod sync; //        events, locks, queues
+#[cfg(feature = "descriptors")]
 mod sock; //        sockets of your own, without a transport
 // Layer 4b
 mod contract; //    the traits Transport and Protocol
@@ -47,33 +60,42 @@ pub mod testing; // what tests of transports and protocols need
 
 pub use clock::Clock;
 pub use contract::{
-    Address, AfterEof, BufferedProtocol, DatagramProtocol, DatagramTransport, EofKind,
-    ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto, SockName, Socket,
-    SocketInfo, Transport, WriteLimitsError, WritePolicy,
+    Address, AfterEof, BufferedProtocol, EofKind, ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe,
+    PipeInfo, Protocol, ReadInto, SockName, Socket, SocketInfo, Transport, WriteLimitsError,
+    WritePolicy,
 };
 #[cfg(feature = "unix-credentials")]
 pub use contract::{Credentials, PeerCredentials};
+#[cfg(feature = "datagram")]
+pub use contract::{DatagramProtocol, DatagramTransport};
 pub use error::{
     Cancelled, ConnError, CopyError, ExceptionContext, IncompleteReadError, Interrupted, JoinError,
     LimitOverrunError, LoopError, PanicPayload, ReadError, TimedOut,
 };
+#[cfg(feature = "threads")]
+pub use event_loop::to_thread;
 pub use event_loop::{
-    AddrInfoFlags, CallGraph, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery,
-    LoopHandle, NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, Statistics, TaskNode,
-    TaskState, TimerHandle, WaitsFor, capture_call_graph, get_running_loop, new_event_loop, run,
-    to_thread,
+    AddrInfoFlags, Census, EventLoop, Family, GetAddrInfo, GetNameInfo, HostQuery, LoopHandle,
+    NameInfoFlags, RemoteHandle, Resolver, Resolving, Runner, Statistics, TimerHandle,
+    get_running_loop, new_event_loop, run,
 };
+#[cfg(feature = "call-graph")]
+pub use event_loop::{CallGraph, TaskNode, TaskState, WaitsFor, capture_call_graph};
 #[cfg(feature = "signals")]
 pub use event_loop::{Signal, SignalStream, signal};
 pub use executor::{Handle, Task, TaskRef};
+#[cfg(feature = "datagram")]
+pub use net::DatagramEndpoint;
 pub use net::{
-    AsProtocol, AsStreams, Connect, ConnectErrors, DatagramEndpoint, Destination, HandlerOutcome,
-    Host, OnHost, OnPath, OnSock, OpenReader, Place, PlainReturn, Serve, Server, Shutdown,
-    SocketOptions, Stopped, ToHost, ToPath, ToSock, WithFactory, WithHandler, open_connection,
-    open_connection_sock, open_read_pipe, open_stderr, open_stdin, open_stdout,
-    open_unix_connection, open_unix_connection_sock, open_write_pipe, plain, start_server,
-    start_server_sock, start_unix_server, start_unix_server_sock,
+    AsProtocol, AsStreams, Connect, ConnectErrors, Destination, HandlerOutcome, Host, OnHost,
+    OnPath, OnSock, Place, PlainReturn, Serve, Server, Shutdown, SocketOptions, Stopped, ToHost,
+    ToPath, ToSock, WithFactory, WithHandler, open_connection, open_connection_sock,
+    open_unix_connection, open_unix_connection_sock, plain, start_server, start_server_sock,
+    start_unix_server, start_unix_server_sock,
 };
+#[cfg(feature = "descriptors")]
+pub use net::{OpenReader, open_read_pipe, open_stderr, open_stdin, open_stdout, open_write_pipe};
+#[cfg(feature = "descriptors")]
 pub use sock::SockTarget;
 pub use streams::{
     ErrorPolicy, FlowControlMixin, OverlongPolicy, Separators, StreamFeed, StreamReader,
@@ -83,6 +105,7 @@ pub use streams::{
 pub use subprocess::{
     CreateSubprocess, Process, create_subprocess, create_subprocess_exec, create_subprocess_shell,
 };
+#[cfg(feature = "sync")]
 pub use sync::{
     Barrier, BoundedSemaphore, BrokenBarrierError, Condition, ConditionGuard, Event, Fifo, Lifo,
     LifoQueue, Lock, LockGuard, OverReleaseError, Priority, PriorityQueue, Queue, QueueGetError,
@@ -114,6 +137,7 @@ pub use tls::{
 /// The book, whose code is compiled and run with the tests.
 #[cfg(doctest)]
 mod book {
+    #[cfg(feature = "threads")]
     #[doc = include_str!("../docs/01-map.md")]
     struct Map;
     #[doc = include_str!("../docs/02-rules.md")]
@@ -125,8 +149,10 @@ mod book {
     #[cfg(all(feature = "unix-credentials", feature = "subprocess"))] // recipes ask for them
     #[doc = include_str!("../docs/05-recipes.md")]
     struct Recipes;
+    #[cfg(feature = "threads")]
     #[doc = include_str!("../docs/06-serving.md")]
     struct Serving;
+    #[cfg(all(feature = "call-graph", feature = "sync"))]
     #[doc = include_str!("../docs/07-looking-inside.md")]
     struct LookingInside;
     #[cfg(feature = "tls")]

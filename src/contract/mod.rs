@@ -22,6 +22,7 @@
 
 mod transport; //  what a protocol asks of a connection
 mod protocol; //   who is told what happens on it
+#[cfg(feature = "datagram")]
 mod datagram; //  the same two for datagrams
 mod extra_info; // what else there is to know of it
 #[cfg(feature = "unix-credentials")]
@@ -30,6 +31,7 @@ mod credentials; // who the peer is
 pub use crate::address::Address;
 #[cfg(feature = "unix-credentials")]
 pub use credentials::{Credentials, PeerCredentials};
+#[cfg(feature = "datagram")]
 pub use datagram::{DatagramProtocol, DatagramTransport};
 pub(crate) use extra_info::SourceNumber;
 pub use extra_info::{

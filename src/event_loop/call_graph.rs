@@ -10,6 +10,8 @@
 //! All of it is looked up when somebody asks. Until then, a task that begins to wait costs
 //! a few stores (`crate::waits`).
 //!
+//! It may be left out (the feature `call-graph`); what is noted then, nobody reads.
+//!
 //! asyncio: `asyncio.capture_call_graph`, and `python -m asyncio ps` and `pstree` (3.14),
 //! which look into another process.
 

@@ -25,7 +25,7 @@ use super::running::{Running, get_running_loop};
 #[cfg(feature = "signals")]
 use super::signals::{Signals, Slot};
 use super::statistics::Tally;
-use super::threads::ThreadPool;
+use super::threads::Threads;
 use super::timers::{SleepTimer, TimerHandle, Timers};
 use super::turn::SincePoll;
 use super::watchers::Watchers;
@@ -156,8 +156,7 @@ pub(crate) struct LoopCore {
     pub(super) watchers: RefCell<Watchers>,
     #[cfg(feature = "signals")]
     pub(super) signals: RefCell<Signals>,
-    pub(super) threads: RefCell<Option<Rc<ThreadPool>>>,
-    pub(super) threads_shut_down: Cell<bool>,
+    pub(super) threads: Threads,
     /// Whom names go to; the system's resolver if nobody was set.
     pub(super) resolver: RefCell<Option<Rc<dyn Resolver>>>,
     /// The memory that one `recv` after the other uses. Not here while in use.
@@ -642,8 +641,7 @@ impl LoopCore {
                 watchers: RefCell::default(),
                 #[cfg(feature = "signals")]
                 signals: RefCell::default(),
-                threads: RefCell::default(),
-                threads_shut_down: Cell::new(false),
+                threads: Threads::default(),
                 resolver: RefCell::default(),
                 receive_buffer: Cell::default(),
                 pool: Rc::default(),

@@ -26,6 +26,7 @@ mod loop_handle; // what a program asks of the loop
 mod remote; //      what other threads may ask of it
 mod running; //     which loop runs on this thread
 mod watchers; //    a user's own descriptors
+#[cfg_attr(not(feature = "threads"), path = "no_threads.rs")]
 mod threads; //     where what blocks goes
 mod resolver; //    from a host's name to its addresses
 mod system_resolver; // the one that is the system's, on a thread
@@ -33,6 +34,7 @@ mod name_info; //   from an address to names
 mod flags; //       sets of flags that have names
 mod exceptions; //  where failures go that nobody awaits
 mod statistics; //  what a loop has done
+#[cfg(feature = "call-graph")]
 mod call_graph; //  what its tasks wait for
 #[cfg(feature = "signals")]
 mod dispositions; // what the process does with each signal
@@ -42,6 +44,7 @@ mod signals; //     what the system tells the process
 mod interrupts; //  Ctrl-C as a clean end of `run`
 mod run; //         a loop for one program
 
+#[cfg(feature = "call-graph")]
 pub use call_graph::{CallGraph, TaskNode, TaskState, WaitsFor, capture_call_graph};
 pub(crate) use loop_handle::LoopCore;
 pub use loop_handle::{Census, EventLoop, LoopHandle, new_event_loop};
@@ -53,6 +56,7 @@ pub use running::get_running_loop;
 #[cfg(feature = "signals")]
 pub use signals::{Signal, SignalStream, signal};
 pub use statistics::Statistics;
+#[cfg(feature = "threads")]
 pub use threads::to_thread;
 pub use timers::TimerHandle;
 

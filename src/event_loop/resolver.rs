@@ -181,6 +181,9 @@ impl LoopHandle {
     /// use std::io;
     /// use millstream::{Family, get_running_loop, run};
     ///
+    /// # #[cfg(not(feature = "threads"))]
+    /// # fn main() {}
+    /// # #[cfg(feature = "threads")]
     /// # fn main() -> io::Result<()> {
     /// run(async {
     ///     let handle = get_running_loop()?;

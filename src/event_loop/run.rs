@@ -10,7 +10,6 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
 
 use crate::error::LoopError;
 #[cfg(feature = "signals")]
@@ -22,9 +21,6 @@ use crate::executor::TaskId;
 use super::interrupts::Interrupts;
 use super::loop_handle::{EventLoop, LoopHandle};
 use super::running::get_running_loop;
-
-/// How long `run` waits for threads that are still at work: five minutes, as asyncio.
-const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Runs `main` on a loop of its own, and cleans up after it.
 ///
@@ -228,18 +224,8 @@ impl Runner {
         self.turn_while(|| tasks.iter().any(|task| !task.done()))
     }
 
-    fn end_threads(&self) -> io::Result<()> {
-        let handle = self.event_loop.handle();
-        let ended = self.event_loop.create_task(async move {
-            handle
-                .shutdown_default_executor(Some(THREAD_JOIN_TIMEOUT))
-                .await;
-        });
-        self.turn_while(|| !ended.done())
-    }
-
     /// Turns, not a run: a runner may be closed inside a step of another loop.
-    fn turn_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
+    pub(super) fn turn_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
         while going_on() {
             self.event_loop.turn(None)?;
         }

@@ -9,9 +9,12 @@
 //! Always true: threads start when there is work for one more, up to a bound, and end
 //! when the loop is closed. Closing does not wait for them.
 //!
+//! Without the feature `threads`, `no_threads.rs` is in its place, which refuses all work.
+//!
 //! asyncio: `loop.run_in_executor` with the default `ThreadPoolExecutor`.
 
 use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
@@ -29,12 +32,16 @@ use crate::waits::{WaitsOn, What, note};
 
 use super::LoopHandle;
 use super::loop_handle::LoopCore;
+use super::run::Runner;
 use super::running::{get_running_loop, running_loop};
 use super::timers::SleepTimer;
 
 /// Threads that a pool starts, at most; fewer on small machines: the number of
 /// processors and four more.
 const MAX_THREADS: usize = 32;
+
+/// How long `run` waits for threads that are still at work: five minutes, as asyncio.
+const THREAD_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Runs `work` on another thread of the running loop's, and gives what it returns.
 ///
@@ -129,9 +136,9 @@ impl LoopHandle {
     /// # asyncio
     /// `loop.shutdown_default_executor(timeout)`.
     pub async fn shutdown_default_executor(&self, patience: Option<Duration>) {
-        let core = self.core();
-        core.threads_shut_down.set(true);
-        let Some(pool) = core.threads.borrow().clone() else {
+        let threads = &self.core().threads;
+        threads.shut_down.set(true);
+        let Some(pool) = threads.pool.borrow().clone() else {
             return;
         };
         let limit = patience.map(|patience| (patience, self.deadline(patience)));
@@ -158,23 +165,36 @@ impl LoopHandle {
     }
 }
 
+impl Runner {
+    /// Waits until the threads of its loop have ended.
+    pub(super) fn end_threads(&self) -> io::Result<()> {
+        let handle = self.get_loop();
+        let ended = self.get_loop().create_task(async move {
+            handle
+                .shutdown_default_executor(Some(THREAD_JOIN_TIMEOUT))
+                .await;
+        });
+        self.turn_while(|| !ended.done())
+    }
+}
+
 impl LoopCore {
     fn thread_pool(&self) -> Result<Rc<ThreadPool>, LoopError> {
         if self.is_closed() {
             return Err(LoopError::Closed);
         }
-        if self.threads_shut_down.get() {
+        if self.threads.shut_down.get() {
             return Err(LoopError::ExecutorShutDown);
         }
-        let mut threads = self.threads.borrow_mut();
-        let pool = threads.get_or_insert_with(|| Rc::new(ThreadPool::new(self.inbox.clone())));
+        let mut pool = self.threads.pool.borrow_mut();
+        let pool = pool.get_or_insert_with(|| Rc::new(ThreadPool::new(self.inbox.clone())));
         Ok(pool.clone())
     }
 
     /// Takes no more jobs and has idle threads end; does not wait for busy ones.
     pub(super) fn shut_threads_down(&self) {
-        self.threads_shut_down.set(true);
-        let pool = self.threads.borrow_mut().take();
+        self.threads.shut_down.set(true);
+        let pool = self.threads.pool.borrow_mut().take();
         let unstarted = pool.map(|pool| pool.shared.shut_down());
         for job in unstarted.into_iter().flatten() {
             self.executor
@@ -184,16 +204,25 @@ impl LoopCore {
 
     /// Says whether a job runs or waits: then simulated time must not jump.
     pub(super) fn threads_are_busy(&self) -> bool {
-        let threads = self.threads.borrow();
-        threads.as_ref().is_some_and(|pool| pool.shared.is_busy())
+        let pool = self.threads.pool.borrow();
+        pool.as_ref().is_some_and(|pool| pool.shared.is_busy())
     }
+}
+
+/// What a loop keeps of its threads.
+#[derive(Default)]
+pub(super) struct Threads {
+    /// `None` until there is work.
+    pool: RefCell<Option<Rc<ThreadPool>>>,
+    /// They take no more work.
+    shut_down: Cell<bool>,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 type JobOutcome<T> = Result<T, Box<dyn Any + Send>>;
 
 /// Threads that take jobs from one queue.
-pub(super) struct ThreadPool {
+struct ThreadPool {
     shared: Arc<Shared>,
     /// Threads that it starts, at most.
     size: usize,

@@ -38,7 +38,9 @@ pub(crate) use own_step::step_again;
 pub(crate) use step_end::AtStepEnd;
 pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
-pub(crate) use task_table::{Inspected, Stands, TaskId};
+pub(crate) use task_table::TaskId;
+#[cfg(feature = "call-graph")]
+pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -386,6 +388,7 @@ impl Executor {
     }
 
     /// Returns how each task stands, the oldest first.
+    #[cfg(feature = "call-graph")]
     pub(crate) fn inspect(&self) -> Vec<Inspected> {
         self.tasks.borrow().inspect(self.turn_began.get())
     }

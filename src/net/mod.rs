@@ -33,8 +33,11 @@ mod server; //  the server, as a program holds it
 mod server_core; // and as its listeners and connections share it
 mod attached; // who came to it, and is not gone yet
 mod shutdown; // how it stops without dropping a reply
+#[cfg(feature = "datagram")]
 mod datagram; // endpoints for datagrams
+#[cfg(feature = "descriptors")]
 mod pipes; //   one end of a pipe
+#[cfg(feature = "descriptors")]
 mod standard_streams; // standard input, output and error
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls; //     encrypting them, with the feature
@@ -43,16 +46,19 @@ pub use client::{
     open_connection, open_connection_sock, open_unix_connection, open_unix_connection_sock,
 };
 pub use connect_errors::ConnectErrors;
+#[cfg(feature = "datagram")]
 pub use datagram::DatagramEndpoint;
 pub use handler::{HandlerOutcome, PlainReturn, plain};
 pub use host::Host;
 pub use open::{AsProtocol, AsStreams, Connect, Destination, ToHost, ToPath, ToSock};
 pub use options::SocketOptions;
+#[cfg(feature = "descriptors")]
 pub use pipes::{OpenReader, open_read_pipe, open_write_pipe};
 pub use serve::{OnHost, OnPath, OnSock, Place, Serve, WithFactory, WithHandler};
 pub use server::Server;
 pub use serving::{start_server, start_server_sock, start_unix_server, start_unix_server_sock};
 pub use shutdown::{Shutdown, Stopped};
+#[cfg(feature = "descriptors")]
 pub use standard_streams::{open_stderr, open_stdin, open_stdout};
 #[cfg(feature = "tls")]
 pub use tls::{ClientTls, HandshakeFailure};

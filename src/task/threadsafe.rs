@@ -42,8 +42,12 @@ impl RemoteHandle {
     /// ```
     /// use std::io;
     /// use std::time::Duration;
+    /// # #[cfg(feature = "threads")]
     /// use millstream::{get_running_loop, run, sleep, to_thread};
     ///
+    /// # #[cfg(not(feature = "threads"))]
+    /// # fn main() {}
+    /// # #[cfg(feature = "threads")]
     /// # fn main() -> io::Result<()> {
     /// run(async {
     ///     let remote = get_running_loop()?.remote();

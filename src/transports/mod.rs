@@ -26,19 +26,26 @@ mod protocol_cell; //    the one place that calls a protocol
 mod failure; //          what happens when a call, or the network, fails
 mod stream_transport; // brings the two together with a socket
 mod socket; //           what bytes come from and go to
+#[cfg(feature = "descriptors")]
 mod pipe; //             what is like a socket in one direction only
 #[cfg(feature = "unix-credentials")]
 mod credentials; //     who is at the other end
+#[cfg(feature = "datagram")]
 mod datagram_state; //   what is true of an endpoint for datagrams; does no I/O
+#[cfg(feature = "datagram")]
 mod datagram_transport; // brings it together with a socket
+#[cfg(feature = "datagram")]
 mod datagram_socket; //  what datagrams come from and go to
 mod memory; //           two transports that are each other's peer
 
+#[cfg(feature = "datagram")]
 pub(crate) use datagram_socket::DatagramSocket;
+#[cfg(feature = "datagram")]
 pub(crate) use datagram_transport::SocketDatagramTransport;
 #[cfg(feature = "tls")]
 pub(crate) use failure::{Fails, call_failed};
 pub use memory::memory_transport_pair;
+#[cfg(feature = "descriptors")]
 pub(crate) use pipe::{FileSocket, is_pipe, read_pipe, write_pipe};
 #[cfg(feature = "tls")]
 pub(crate) use protocol_cell::{Called, ProtocolCell};
