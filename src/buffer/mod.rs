@@ -22,5 +22,5 @@ mod pool; //           the memory of the last two, between two uses
 
 pub(crate) use pool::BufferPool;
 pub(crate) use read_buffer::ReadBuffer;
-pub(crate) use receive_buffer::{MAX_RECEIVE, ReceiveBuffer};
+pub(crate) use receive_buffer::MAX_RECEIVE;
 pub(crate) use write_buffer::WriteBuffer;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::read_buffer::Held;
+use super::receive_buffer::ReceiveBuffer;
 use super::write_buffer::Queue;
 
 /// Bytes of capacity that are kept for the next buffers, at most.
@@ -41,9 +42,31 @@ pub(crate) struct BufferPool {
     queues: RefCell<Vec<Box<Queue>>>,
     /// Bytes of capacity of all three.
     kept: Cell<usize>,
+    /// The memory that one receive after the other uses. Not here while in use.
+    receive_buffer: Cell<Option<Box<ReceiveBuffer>>>,
 }
 
 impl BufferPool {
+    /// Takes the loop's receive buffer out, for one receive and what becomes of its bytes
+    /// (R3).
+    #[inline]
+    pub(crate) fn take_receive_buffer(&self) -> Box<ReceiveBuffer> {
+        self.receive_buffer
+            .take()
+            .unwrap_or_else(ReceiveBuffer::new)
+    }
+
+    /// Puts the receive buffer back.
+    #[inline]
+    pub(crate) fn put_receive_buffer(&self, buffer: Box<ReceiveBuffer>) {
+        self.receive_buffer.set(Some(buffer));
+    }
+
+    /// Gives the receive buffer's memory back: the loop is closed.
+    pub(crate) fn drop_receive_buffer(&self) {
+        self.receive_buffer.take();
+    }
+
     /// Returns an empty vector with room for `needed` bytes at least.
     #[inline]
     pub(crate) fn take(&self, needed: usize) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! The transport: what a protocol and a stream ask of a connection.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
 use super::{EofKind, ExtraInfoKey, ExtraInfoRequest, Protocol};
@@ -89,20 +89,6 @@ pub trait Transport: fmt::Debug {
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let _ = buffer;
         Err(io::ErrorKind::WouldBlock.into())
-    }
-
-    /// As [`try_read`](Transport::try_read), into several pieces, one after the other.
-    ///
-    /// A transport may fill the first only, as one does that has nothing of its own for
-    /// this, and whoever is offered more than 256 KiB. Offer a piece that isn't empty first.
-    ///
-    /// # Errors
-    /// Those of `try_read`.
-    fn try_read_vectored(&self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match pieces {
-            [first, ..] => self.try_read(first),
-            [] => self.try_read(&mut []),
-        }
     }
 
     /// Says whether bytes can be written: not to the end of a pipe from which is read.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use crate::buffer::{BufferPool, ReceiveBuffer};
+use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::error::{JoinError, LoopError};
 use crate::executor::{Executor, Handle, HandleCell, Inbox, Ready, Task, TaskRef};
@@ -159,8 +159,6 @@ pub(crate) struct LoopCore {
     pub(super) threads: Threads,
     /// Whom names go to; the system's resolver if nobody was set.
     pub(super) resolver: RefCell<Option<Rc<dyn Resolver>>>,
-    /// The memory that one `recv` after the other uses. Not here while in use.
-    receive_buffer: Cell<Option<Box<ReceiveBuffer>>>,
     pub(crate) pool: Rc<BufferPool>,
 }
 
@@ -643,7 +641,6 @@ impl LoopCore {
                 signals: RefCell::default(),
                 threads: Threads::default(),
                 resolver: RefCell::default(),
-                receive_buffer: Cell::default(),
                 pool: Rc::default(),
             }
         }))
@@ -651,21 +648,6 @@ impl LoopCore {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.phase.get() == Phase::Closed
-    }
-
-    /// Takes the loop's receive buffer out, for one `recv` and the callback with its
-    /// bytes (R3).
-    #[inline]
-    pub(crate) fn take_receive_buffer(&self) -> Box<ReceiveBuffer> {
-        self.receive_buffer
-            .take()
-            .unwrap_or_else(ReceiveBuffer::new)
-    }
-
-    /// Puts the receive buffer back.
-    #[inline]
-    pub(crate) fn put_receive_buffer(&self, buffer: Box<ReceiveBuffer>) {
-        self.receive_buffer.set(Some(buffer));
     }
 
     fn enter(self: &Rc<Self>, handle: &LoopHandle) -> RunGuard {
@@ -713,7 +695,7 @@ impl LoopCore {
         }
         self.executor.end_step();
         self.shut_threads_down();
-        self.receive_buffer.take();
+        self.pool.drop_receive_buffer();
         self.reactor.close();
         let mut resolver = self.resolver.take();
         contained(&mut || drop(resolver.take()));

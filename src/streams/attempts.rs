@@ -32,17 +32,21 @@ impl StreamReader {
         Ok(self.is_at_the_end()?.then(Vec::new))
     }
 
-    /// `None` also after a pull that found nothing.
+    /// `None` also after a pull that found nothing, and before the first: a read that finds
+    /// nothing unread waits, and what the kernel has is left to it in the next turn (R9).
     #[inline]
     pub(super) fn try_read_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         if buffer.is_empty() {
             return Ok(Some(0));
         }
         self.bring_home();
-        match self.take_into(buffer) {
-            None => Ok(self.is_at_the_end()?.then_some(0)),
-            taken => Ok(taken),
+        let was_left = self.state().end_wait_if_over();
+        if was_left || self.state().unread() > 0 {
+            if let Some(taken) = self.take_into(buffer) {
+                return Ok(Some(taken));
+            }
         }
+        Ok(self.is_at_the_end()?.then_some(0))
     }
 
     pub(super) fn try_read_all(&mut self, max: usize) -> Result<Option<Vec<u8>>, ReadError> {

@@ -257,13 +257,13 @@ impl StreamReader {
         let transport = self.transport()?;
         let handle = running_loop();
         // It is out of the loop while it is lent, so a call-out meets another one (R3).
-        let mut buffer = handle.core().take_receive_buffer();
+        let mut buffer = handle.core().pool.take_receive_buffer();
         let received = transport.try_read(&mut buffer[..PIECE]);
         if let Ok(n) = received {
             self.end_discarding(n);
             writer.write(&buffer[..n]);
         }
-        handle.core().put_receive_buffer(buffer);
+        handle.core().pool.put_receive_buffer(buffer);
         received.ok()
     }
 

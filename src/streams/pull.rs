@@ -19,7 +19,6 @@
 //! If it is dropped before it pulls, they are offered again, and the protocol feeds them (S4).
 
 use std::future::poll_fn;
-use std::io::IoSliceMut;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -123,29 +122,36 @@ impl StreamReader {
 
 impl StreamReader {
     /// Pulls what the kernel has.
-    ///
-    /// A small buffer is often as long as what comes. A receive that fills it can't tell
-    /// whether there is more (R6), and the next one would only learn that there isn't. With
-    /// some spare memory behind it, the first one is short, and says so.
     fn pull(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let transport = self.transport()?;
-        let offered = buffer.len();
-        let pulled = if offered > OFTEN_FILLED {
-            transport.try_read(buffer).ok()?
-        } else {
-            let mut spare = [0; SPARE];
-            let mut pieces = [IoSliceMut::new(buffer), IoSliceMut::new(&mut spare)];
-            transport
-                .try_read_vectored(&mut pieces)
-                .ok()
-                .inspect(|pulled| {
-                    let beyond = &spare[..pulled.saturating_sub(offered)];
-                    self.state().feed_data(Some(transport), beyond);
-                })?
+        let pulled = match buffer.len() > OFTEN_FILLED {
+            true => transport.try_read(buffer).ok()?,
+            false => self.pull_few(transport, buffer)?,
         };
-        let pulled = pulled.min(offered);
         self.end_discarding(pulled);
         Some(pulled)
+    }
+
+    /// A small buffer is often as long as what comes. A receive that fills it can't tell
+    /// whether there is more (R6), and the next one would only learn that there isn't. So it is
+    /// received where there is room for more, and copied.
+    fn pull_few(&self, transport: &dyn Transport, buffer: &mut [u8]) -> Option<usize> {
+        let state = self.state();
+        // It is out of the pool while it is used, so a call-out meets another one (R3).
+        let mut received = state.pool().take_receive_buffer();
+        let pulled = transport
+            .try_read(&mut received[..buffer.len() + SPARE])
+            .ok();
+        let taken = pulled.map(|n| {
+            let taken = n.min(buffer.len());
+            buffer[..taken].copy_from_slice(&received[..taken]);
+            if n > taken {
+                state.feed_data(Some(transport), &received[taken..n]);
+            }
+            taken
+        });
+        state.pool().put_receive_buffer(received);
+        taken
     }
 }
 
@@ -154,7 +160,7 @@ impl StreamReader {
 /// 1 KiB: longer ones are mostly made for whatever may come, and rarely filled.
 const OFTEN_FILLED: usize = 1024;
 
-/// Bytes that are offered behind a small buffer; what comes into them is copied.
+/// Bytes that are offered behind what is expected.
 const SPARE: usize = 64;
 
 /// How many bytes the next receive may bring, judged by the last one: a power of two, by its
@@ -192,7 +198,7 @@ const MANY: usize = 4 * 1024;
 ///
 /// 120 KiB: as much as the pool keeps, and less than twice the default limit, so that one
 /// receive pauses no transport. Also less than what glibc has mapped, since a mapping's
-/// vector begins where receiving is slow: see [`ReceiveBuffer`](crate::buffer::ReceiveBuffer).
+/// vector begins where receiving is slow (`buffer/receive_buffer.rs` says why).
 const MOST_EXPECTED: usize = 120 * 1024;
 
 /// A caller's buffer that is being filled. Dropped half-way, it puts back what it took.

@@ -91,12 +91,12 @@ impl<'a, A> Read<'a, A> {
             ready!(self.reader.poll_patience(cx));
             return Poll::Ready(Err(ReadError::TimedOut));
         }
+        self.stage = Stage::Done;
         let state = self.reader.state();
-        let was_left = state.end_wait();
-        if was_left && self.waits_for == WaitFor::Feed {
+        // One that waits to pull finds out itself whether bytes were left to it.
+        if self.waits_for == WaitFor::Feed && state.end_wait() {
             state.pull_home();
         }
-        self.stage = Stage::Done;
         Poll::Ready(Ok(()))
     }
 }

@@ -408,6 +408,12 @@ impl StreamState {
         self.wait.replace(Waiting::Nobody) == Waiting::Left
     }
 
+    /// As [`end_wait`](StreamState::end_wait), where perhaps nobody waits, or another read.
+    #[inline]
+    pub(super) fn end_wait_if_over(&self) -> bool {
+        matches!(self.wait.get(), Waiting::Fed | Waiting::Left) && self.end_wait()
+    }
+
     /// Nobody waits any more, and perhaps nobody comes back.
     pub(super) fn give_up_wait(&self) {
         self.wait.set(Waiting::Nobody);

@@ -117,6 +117,18 @@ pub(crate) enum Admission {
     SendNow,
 }
 
+/// What became of a small write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Small {
+    /// It is queued: the transport's entry in the list of the step's end is to be made.
+    First,
+    /// It is queued behind the first.
+    Joined,
+    /// It isn't queued: [`admit`](ConnectionState::admit) says what is to be done with it.
+    IsNone,
+}
+
 /// What is to be done after a send, or when something was asked for.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
@@ -173,17 +185,36 @@ impl ConnectionState {
 
     // ── writing ─────────────────────────────────────────────────────────────────
 
-    /// Queues a small write behind an earlier one of the same step, where it has room. False
-    /// if it isn't such a one: then [`admit`](ConnectionState::admit) says what it is.
+    /// Queues a small write for the end of the step, as nearly each write is: as the first
+    /// one of its step, or behind that, where it has room.
     ///
     /// It passes no mark, so there is nothing to be told.
     #[inline]
-    pub(crate) fn join(&mut self, bytes: &[u8]) -> bool {
-        let joins = self.sender == Sender::StepEnd
-            && (1..LARGE_WRITE).contains(&bytes.len())
+    pub(crate) fn queue_small(&mut self, bytes: &[u8], in_step: bool, pool: &BufferPool) -> Small {
+        let is_small = (1..LARGE_WRITE).contains(&bytes.len())
             && !self.marks.are_passed_by(self.buffer.len() + bytes.len());
-        debug_assert!(!joins || (self.phase == Phase::Open && self.output == Output::Open));
-        joins && self.buffer.push_in_place(bytes)
+        match self.sender {
+            Sender::StepEnd if is_small => {
+                debug_assert!(self.phase == Phase::Open && self.output == Output::Open);
+                match self.buffer.push_in_place(bytes) {
+                    true => Small::Joined,
+                    false => Small::IsNone,
+                }
+            }
+            Sender::Nobody if is_small && in_step && self.may_wait_for_step_end() => {
+                self.buffer.push(bytes, pool);
+                self.sender = Sender::StepEnd;
+                Small::First
+            }
+            _ => Small::IsNone,
+        }
+    }
+
+    #[inline]
+    fn may_wait_for_step_end(&self) -> bool {
+        self.phase == Phase::Open
+            && self.output == Output::Open
+            && self.policy == WritePolicy::AtStepEnd
     }
 
     /// Says what is to be done with a write of `len` bytes.

@@ -172,20 +172,20 @@ impl SocketDatagramTransport {
             return;
         }
         let Some(me) = self.me() else { return };
-        let mut buffer = self.core().take_receive_buffer();
+        let mut buffer = self.core().pool.take_receive_buffer();
         let received = self.socket.borrow().receive(&mut buffer);
         match received {
             Ok((len, sender)) => {
                 let told = self.call("datagram_received", |p| {
                     p.datagram_received(&me, &buffer[..len], &sender);
                 });
-                self.core().put_receive_buffer(buffer);
+                self.core().pool.put_receive_buffer(buffer);
                 if let Err(error) = told {
                     self.callback_failed("datagram_received", error);
                 }
             }
             Err(error) => {
-                self.core().put_receive_buffer(buffer);
+                self.core().pool.put_receive_buffer(buffer);
                 match error.kind() {
                     // R6: a datagram is never a short read; only this spends the edge.
                     io::ErrorKind::WouldBlock => {

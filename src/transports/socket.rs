@@ -11,7 +11,7 @@
 //! watches for the `WouldBlock` that passes by.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::rc::Rc;
@@ -82,18 +82,6 @@ impl Socket {
             Socket::ReadPipe(pipe) => pipe.read(buffer),
             Socket::Other(socket) => socket.receive(buffer),
             Socket::WritePipe(_) | Socket::Hollow => Err(io::ErrorKind::NotConnected.into()),
-        }
-    }
-
-    /// Receives into the pieces, one after the other; only into the first, where the socket
-    /// has no more to offer.
-    pub(super) fn receive_vectored(&mut self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        match (self, pieces) {
-            (Socket::Tcp(stream), pieces) => stream.read_vectored(pieces),
-            (Socket::Unix(stream), pieces) => stream.read_vectored(pieces),
-            (Socket::ReadPipe(pipe), pieces) => pipe.read_vectored(pieces),
-            (Socket::Other(socket), [first, ..]) => socket.receive(first),
-            _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 

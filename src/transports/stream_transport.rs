@@ -10,7 +10,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
@@ -27,7 +27,7 @@ use crate::executor::AtStepEnd;
 use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
 use crate::waiters::WakerSet;
 
-use super::connection_state::{Admission, Call, ConnectionState, Next};
+use super::connection_state::{Admission, Call, ConnectionState, Next, Small};
 use super::failure::{Fails, call_failed};
 use super::protocol_cell::{Called, ProtocolCell};
 use super::socket::{Socket, Ways};
@@ -240,7 +240,7 @@ impl StreamTransport {
             if !self.is_as_it_was_told() {
                 return Visit::Asked(ReadInto::SharedUpTo(most));
             }
-            let buffer = taken.insert(self.core().take_receive_buffer());
+            let buffer = taken.insert(self.core().pool.take_receive_buffer());
             let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
             if let Received::Bytes(n, _) = received {
                 callback.set("data_received");
@@ -249,7 +249,7 @@ impl StreamTransport {
             Visit::Received(received)
         });
         if let Some(buffer) = taken {
-            self.core().put_receive_buffer(buffer);
+            self.core().pool.put_receive_buffer(buffer);
         }
         match visit {
             Ok(Some(Visit::Received(received))) => self.after_receiving(me, received),
@@ -281,7 +281,7 @@ impl StreamTransport {
         if !self.connection.borrow().is_reading() {
             return;
         }
-        let mut buffer = self.core().take_receive_buffer();
+        let mut buffer = self.core().pool.take_receive_buffer();
         let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
         let told = match received {
             Received::Bytes(n, _) => {
@@ -289,7 +289,7 @@ impl StreamTransport {
             }
             _ => Ok(None),
         };
-        self.core().put_receive_buffer(buffer);
+        self.core().pool.put_receive_buffer(buffer);
         match told {
             Ok(_) => self.after_receiving(me, received),
             Err(error) => self.callback_failed("data_received", error),
@@ -435,7 +435,7 @@ impl StreamTransport {
 
     // ── writing ─────────────────────────────────────────────────────────────────
 
-    /// A write that doesn't just join others.
+    /// A write that doesn't just wait for the end of the step.
     fn write_alone(&self, data: &[u8]) {
         match self.admit(Call::Write, data.len()) {
             None => {}
@@ -476,10 +476,16 @@ impl StreamTransport {
     /// What was queued is in the hands of whoever sends it.
     #[inline]
     fn after_queueing(&self, admission: Admission) {
-        if admission != Admission::QueueForStepEnd {
-            self.reconcile();
-        } else if let Some(me) = self.me.upgrade() {
+        match admission {
             // What may wait for that passes no mark: there is nothing to tell.
+            Admission::QueueForStepEnd => self.act_at_step_end(),
+            _ => self.reconcile(),
+        }
+    }
+
+    #[inline]
+    fn act_at_step_end(&self) {
+        if let Some(me) = self.me.upgrade() {
             self.core().executor.at_step_end(me);
         }
     }
@@ -752,21 +758,17 @@ impl Transport for StreamTransport {
         self.receive_past_the_protocol(most, |socket| socket.receive(&mut buffer[..most]))
     }
 
-    fn try_read_vectored(&self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let offered = pieces.iter().map(|piece| piece.len()).sum();
-        if offered > MAX_RECEIVE {
-            return pieces
-                .first_mut()
-                .map_or(Ok(0), |first| self.try_read(first)); // R9
-        }
-        self.receive_past_the_protocol(offered, |socket| socket.receive_vectored(pieces))
-    }
-
     fn write(&self, data: &[u8]) {
-        // Nearly always, where a step writes more than once.
-        let joined = self.connection.borrow_mut().join(data);
-        if !joined {
-            self.write_alone(data);
+        let core = self.core();
+        let in_step = core.executor.is_in_step();
+        let queued = self
+            .connection
+            .borrow_mut()
+            .queue_small(data, in_step, &core.pool);
+        match queued {
+            Small::Joined => {}
+            Small::First => self.act_at_step_end(),
+            Small::IsNone => self.write_alone(data),
         }
     }
 

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut, Read};
+use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -195,14 +195,6 @@ impl Transport for MockTransport {
         }
         self.pulls.set(self.pulls.get() + 1);
         kernel.read(buffer)
-    }
-
-    fn try_read_vectored(&self, pieces: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-        let mut taken = self.try_read(&mut pieces[0])?;
-        for piece in &mut pieces[1..] {
-            taken += self.kernel.borrow_mut().read(piece)?;
-        }
-        Ok(taken)
     }
 
     fn write(&self, _data: &[u8]) {}

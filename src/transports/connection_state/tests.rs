@@ -26,32 +26,64 @@ fn the_first_write_of_a_step_is_queued_for_its_end_and_the_others_join_it() {
 #[test]
 fn a_small_write_joins_one_of_the_same_step() {
     let mut c = open();
-    assert!(!c.join(b"a"), "there is none yet");
-    assert_eq!(c.writes(b"a"), QueueForStepEnd);
-    assert!(c.join(b"b"));
-    assert!(!c.join(b""), "an empty one is not queued");
-    assert!(!c.join(&[0; LARGE_WRITE]), "a large one leaves at once");
+    assert_eq!(c.writes_small(b"a"), Small::First);
+    assert_eq!(c.writes_small(b"b"), Small::Joined);
+    assert_eq!(
+        c.writes_small(b""),
+        Small::IsNone,
+        "an empty one is not queued"
+    );
+    assert_eq!(
+        c.writes_small(&[0; LARGE_WRITE]),
+        Small::IsNone,
+        "a large one leaves at once"
+    );
     assert_eq!(c.queued(), b"ab");
     assert_eq!(c.kernel_takes(2), Nothing);
-    assert!(!c.join(b"c"), "that step is over");
+    assert_eq!(c.writes_small(b"c"), Small::First, "that step is over");
+}
+
+#[test]
+fn a_small_write_waits_for_no_step_where_there_is_none_to_wait_for() {
+    let pool = BufferPool::default();
+    let mut c = open();
+    assert_eq!(
+        c.queue_small(b"a", false, &pool),
+        Small::IsNone,
+        "outside of any step"
+    );
+    c.set_write_policy(WritePolicy::Immediate);
+    assert_eq!(c.writes_small(b"a"), Small::IsNone);
+    let mut c = open();
+    assert_eq!(c.end_output(), ShutDownWriting);
+    assert_eq!(c.writes_small(b"a"), Small::IsNone, "misused");
+    let mut c = open();
+    assert_eq!(c.close(), Lose);
+    assert_eq!(c.writes_small(b"a"), Small::IsNone, "too late");
 }
 
 #[test]
 fn a_write_that_would_pass_the_high_mark_does_not_join() {
     let mut c = open_with_marks(10, 2);
-    assert_eq!(c.writes(&[0; 9]), QueueForStepEnd);
-    assert!(!c.join(&[0; 2]));
-    assert!(c.join(&[0; 1]), "up to the mark is not past it");
+    assert_eq!(c.writes_small(&[0; 11]), Small::IsNone);
+    assert_eq!(c.writes_small(&[0; 9]), Small::First);
+    assert_eq!(c.writes_small(&[0; 2]), Small::IsNone);
+    assert_eq!(
+        c.writes_small(&[0; 1]),
+        Small::Joined,
+        "up to the mark is not past it"
+    );
     assert!(!c.is_writing_paused());
 }
 
 #[test]
 fn a_write_does_not_join_what_waits_for_the_kernel() {
     let mut c = blocked(b"x");
-    assert!(!c.join(b"y"));
+    assert_eq!(c.writes_small(b"y"), Small::IsNone);
     assert!(c.became_writable());
-    assert!(
-        !c.join(b"y"),
+    assert_eq!(
+        c.writes_small(b"y"),
+        Small::IsNone,
         "the next turn sends, and not the end of this step"
     );
 }
@@ -588,6 +620,11 @@ impl Machine {
             self.state.queue(bytes, &self.pool);
         }
         admission
+    }
+
+    /// A write of a step that is queued if that is all there is to do.
+    fn writes_small(&mut self, bytes: &[u8]) -> Small {
+        self.state.queue_small(bytes, true, &self.pool)
     }
 
     /// Bytes come into the queue, however they were admitted.
