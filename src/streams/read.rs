@@ -15,7 +15,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, TimedOut};
 use crate::executor::has_budget;
 
 use super::pull::offer_again;
@@ -26,8 +26,42 @@ use super::state::{Method, WaitFor};
 ///
 /// An attempt removes bytes only when it has the result, which is returned at once. So a
 /// read may be dropped while it waits, and nothing is lost (S4).
-pub(super) struct Read<'a, A> {
-    reader: &'a mut StreamReader,
+pub(super) struct Read<'a, A, F> {
+    /// `None` once the read has given its result, which may borrow from it.
+    reader: Option<&'a mut StreamReader>,
+    trial: Trial<A>,
+    /// Makes the result of what was found.
+    finish: F,
+}
+
+/// What a read does to find something: nearly always a closure.
+pub(super) trait Attempt {
+    type Found;
+
+    /// Returns what can be had without more ado: asked before all else.
+    #[inline]
+    fn at_hand(&mut self, _reader: &mut StreamReader) -> Option<Self::Found> {
+        None
+    }
+
+    /// Returns `None` if it takes more bytes.
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<Self::Found>, ReadError>;
+}
+
+impl<T, A> Attempt for A
+where
+    A: FnMut(&mut StreamReader) -> Result<Option<T>, ReadError>,
+{
+    type Found = T;
+
+    #[inline]
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<T>, ReadError> {
+        self(reader)
+    }
+}
+
+/// An attempt, and how far it is.
+struct Trial<A> {
     attempt: A,
     waits_for: WaitFor,
     method: Method,
@@ -42,43 +76,102 @@ enum Stage {
     Done,
 }
 
-impl<'a, A> Read<'a, A> {
-    pub(super) fn new(reader: &'a mut StreamReader, method: Method, attempt: A) -> Self {
+impl<'a, A, F> Read<'a, A, F> {
+    #[inline]
+    pub(super) fn new(reader: &'a mut StreamReader, method: Method, attempt: A, finish: F) -> Self {
         Read {
-            reader,
-            attempt,
-            waits_for: WaitFor::Feed,
-            method,
-            stage: Stage::New,
+            reader: Some(reader),
+            trial: Trial {
+                attempt,
+                waits_for: WaitFor::Feed,
+                method,
+                stage: Stage::New,
+            },
+            finish,
         }
     }
 
-    /// A read whose attempt pulls: what comes while it waits, is left to it.
-    pub(super) fn pulling(reader: &'a mut StreamReader, method: Method, attempt: A) -> Self {
-        let mut read = Read::new(reader, method, attempt);
-        read.waits_for = WaitFor::Pull;
-        read
+    /// Its attempt pulls: what comes while it waits, is left to it.
+    #[inline]
+    pub(super) fn pulling(mut self) -> Self {
+        self.trial.waits_for = WaitFor::Pull;
+        self
+    }
+}
+
+impl<'a, A, F, R> Future for Read<'a, A, F>
+where
+    A: Attempt + Unpin,
+    F: Fn(&'a mut StreamReader, A::Found) -> R + Unpin,
+{
+    type Output = Result<R, ReadError>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let read = self.get_mut();
+        if let (Some(reader), Stage::New) = (&mut read.reader, read.trial.stage) {
+            if let Some(found) = read.trial.attempt.at_hand(reader) {
+                return Poll::Ready(Ok(read.finish(found)));
+            }
+        }
+        read.poll_on(cx)
+    }
+}
+
+impl<'a, A, F, R> Read<'a, A, F>
+where
+    A: Attempt,
+    F: Fn(&'a mut StreamReader, A::Found) -> R,
+{
+    fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, ReadError>> {
+        let (Some(reader), trial) = (&mut self.reader, &mut self.trial) else {
+            panic!("a read was polled again after it had given its result");
+        };
+        loop {
+            match trial.stage {
+                Stage::New => ready!(trial.begin(reader, cx))?,
+                Stage::Waits => ready!(trial.poll_wait(reader, cx)).map_err(out_of_time)?,
+                Stage::Done => panic!("a read was polled again after it had failed"),
+            }
+            if let Some(found) = trial.attempt.find(reader)? {
+                return Poll::Ready(Ok(self.finish(found)));
+            }
+            trial.begin_wait(reader)?;
+        }
     }
 
+    #[inline]
+    fn finish(&mut self, found: A::Found) -> R {
+        let reader = self.reader.take();
+        let reader = reader.expect("it has found something in it");
+        (self.finish)(reader, found)
+    }
+}
+
+impl<A> Trial<A> {
     /// Begins, if the step has budget left.
     #[inline]
-    fn begin(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
+    fn begin(
+        &mut self,
+        reader: &StreamReader,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), ReadError>> {
         if !has_budget() {
             // D4: one turn for the others, and then with a fresh budget.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         self.stage = Stage::Done;
-        Poll::Ready(self.reader.check_error_first())
+        Poll::Ready(reader.check_error_first())
     }
 
-    fn begin_wait(&mut self) -> Result<(), ReadError> {
-        self.reader.debug_assert_all_at_home();
-        self.reader.begin_patience();
-        let state = self.reader.state();
+    fn begin_wait(&mut self, reader: &mut StreamReader) -> Result<(), ReadError> {
+        reader.debug_assert_all_at_home();
+        reader.begin_patience();
+        let state = reader.state();
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
-        let transport = paused.then(|| self.reader.transport()).flatten();
+        let transport = paused.then(|| reader.transport()).flatten();
         state.begin_wait(self.method, transport, self.waits_for)?;
         self.stage = Stage::Waits;
         Ok(())
@@ -86,61 +179,50 @@ impl<'a, A> Read<'a, A> {
 
     /// Waits until something was fed, with what the reader has of patience.
     #[inline]
-    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadError>> {
-        if self.reader.state().poll_wait(cx).is_pending() {
-            ready!(self.reader.poll_patience(cx));
-            return Poll::Ready(Err(ReadError::TimedOut));
+    fn poll_wait(
+        &mut self,
+        reader: &mut StreamReader,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), TimedOut>> {
+        if reader.state().poll_wait(cx).is_pending() {
+            ready!(reader.poll_patience(cx));
+            self.stage = Stage::Done;
+            self.give_up(reader);
+            return Poll::Ready(Err(TimedOut));
         }
         self.stage = Stage::Done;
-        let state = self.reader.state();
+        reader.end_patience();
+        let state = reader.state();
         // One that waits to pull finds out itself whether bytes were left to it.
         if self.waits_for == WaitFor::Feed && state.end_wait() {
             state.pull_home();
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<T, A> Future for Read<'_, A>
-where
-    A: FnMut(&mut StreamReader) -> Result<Option<T>, ReadError> + Unpin,
-{
-    type Output = Result<T, ReadError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let read = self.get_mut();
-        match read.stage {
-            Stage::New => ready!(read.begin(cx))?,
-            Stage::Waits => ready!(read.poll_wait(cx))?,
-            Stage::Done => panic!("a read was polled again after it had given its result"),
-        }
-        loop {
-            if let Some(result) = (read.attempt)(read.reader)? {
-                return Poll::Ready(Ok(result));
-            }
-            read.begin_wait()?;
-            ready!(read.poll_wait(cx))?;
-        }
-    }
-}
-
-impl<A> Read<'_, A> {
-    /// It is dropped while it waits.
+    /// It is dropped while it waits, or out of patience.
     #[cold]
-    fn give_up(&mut self) {
-        self.reader.state().give_up_wait();
-        if let Some(transport) = self.reader.transport() {
+    fn give_up(&self, reader: &mut StreamReader) {
+        reader.state().give_up_wait();
+        reader.end_patience();
+        if let Some(transport) = reader.transport() {
             offer_again(transport);
         }
     }
 }
 
-impl<A> Drop for Read<'_, A> {
+impl<A, F> Drop for Read<'_, A, F> {
     #[inline]
     fn drop(&mut self) {
-        if self.stage == Stage::Waits {
-            self.give_up();
+        if self.trial.stage == Stage::Waits {
+            if let Some(reader) = &mut self.reader {
+                self.trial.give_up(reader);
+            }
         }
-        self.reader.end_patience();
     }
+}
+
+#[cold]
+fn out_of_time(_: TimedOut) -> ReadError {
+    ReadError::TimedOut
 }

@@ -16,7 +16,7 @@ use crate::error::{ConnError, ReadError};
 use crate::task::spend_budget;
 
 use super::feed::StreamFeed;
-use super::read::Read;
+use super::read::{Attempt, Read};
 use super::search::{Separators, check_separators};
 use super::state::{DEFAULT_LIMIT, Method, StreamState, User};
 
@@ -170,9 +170,10 @@ impl StreamReader {
     /// let everything = reader.read(-1).await;
     /// # }
     /// ```
-    pub async fn read(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when(Method::Read, |reader| reader.try_read(n))
-            .await
+    #[inline]
+    pub fn read(&mut self, n: usize) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
+        let attempt = move |reader: &mut StreamReader| reader.try_read(n);
+        Read::new(self, Method::Read, attempt, as_it_is)
     }
 
     /// Reads everything up to the end of the stream. Not bounded by the limit.
@@ -201,8 +202,8 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn read_all_limited(&mut self, max: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when(Method::ReadAll, |reader| reader.try_read_all(max))
-            .await
+        let attempt = |reader: &mut StreamReader| reader.try_read_all(max);
+        Read::new(self, Method::ReadAll, attempt, as_it_is).await
     }
 
     /// Reads exactly `n` bytes. Not bounded by the limit.
@@ -221,9 +222,10 @@ impl StreamReader {
     /// let body = reader.readexactly(-1).await; // RDR-31
     /// # }
     /// ```
-    pub async fn readexactly(&mut self, n: usize) -> Result<Vec<u8>, ReadError> {
-        self.read_when(Method::Readexactly, |reader| reader.try_readexactly(n))
-            .await
+    #[inline]
+    pub fn readexactly(&mut self, n: usize) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
+        let attempt = move |reader: &mut StreamReader| reader.try_readexactly(n);
+        Read::new(self, Method::Readexactly, attempt, as_it_is)
     }
 
     /// Reads up to and including the next `b'\n'`.
@@ -241,14 +243,9 @@ impl StreamReader {
     ///
     /// # asyncio
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
-    pub async fn readline(&mut self) -> Result<Vec<u8>, ReadError> {
-        if let Some(line) = self.take_line_at_hand() {
-            return Ok(line);
-        }
-        self.read_when(Method::Readline, |reader| {
-            reader.try_readline(reader.limit())
-        })
-        .await
+    #[inline]
+    pub fn readline(&mut self) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
+        Read::new(self, Method::Readline, OwnedLine, as_it_is)
     }
 
     /// Does what [`readline`](Self::readline) does, with another limit for this call.
@@ -263,8 +260,8 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         check_limit(limit)?;
-        self.read_when(Method::Readline, move |reader| reader.try_readline(limit))
-            .await
+        let attempt = |reader: &mut StreamReader| reader.try_readline(limit);
+        Read::new(self, Method::Readline, attempt, as_it_is).await
     }
 
     /// Returns the next line, or `None` at the end of the stream.
@@ -289,9 +286,9 @@ impl StreamReader {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn next_line(&mut self) -> Result<Option<Vec<u8>>, ReadError> {
-        let line = self.readline().await?;
-        Ok((!line.is_empty()).then_some(line))
+    #[inline]
+    pub fn next_line(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>> {
+        Read::new(self, Method::Readline, OwnedLine, unless_empty)
     }
 
     /// Reads up to and including the next separator.
@@ -314,10 +311,8 @@ impl StreamReader {
     pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        self.read_when(Method::Readuntil, |reader| {
-            reader.try_readuntil(&separators, limit)
-        })
-        .await
+        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
+        Read::new(self, Method::Readuntil, attempt, as_it_is).await
     }
 
     /// Does what [`readuntil`](Self::readuntil) does, with another limit for this call.
@@ -337,10 +332,8 @@ impl StreamReader {
     ) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         check_limit(limit)?;
-        self.read_when(Method::Readuntil, |reader| {
-            reader.try_readuntil(&separators, limit)
-        })
-        .await
+        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
+        Read::new(self, Method::Readuntil, attempt, as_it_is).await
     }
 
     // ── borrowing reads ─────────────────────────────────────────────────────────
@@ -373,10 +366,10 @@ impl StreamReader {
     /// })
     /// # }
     /// ```
-    pub async fn fill_buf(&mut self) -> Result<&[u8], ReadError> {
-        self.read_when(Method::FillBuf, |reader| reader.try_fill(1))
-            .await?;
-        Ok(self.lent.unread())
+    #[inline]
+    pub fn fill_buf(&mut self) -> impl Future<Output = Result<&[u8], ReadError>> {
+        let attempt = |reader: &mut StreamReader| reader.try_fill(1);
+        Read::new(self, Method::FillBuf, attempt, all_lent)
     }
 
     /// Takes `n` bytes off those that [`fill_buf`](Self::fill_buf) or
@@ -409,10 +402,9 @@ impl StreamReader {
     /// # asyncio
     /// No counterpart.
     pub async fn peek(&mut self, n: usize) -> Result<&[u8], ReadError> {
-        self.read_when(Method::Peek, |reader| reader.try_fill(n))
-            .await?;
-        let there = n.min(self.lent.len());
-        Ok(&self.lent.unread()[..there])
+        let attempt = |reader: &mut StreamReader| reader.try_fill(n);
+        let lent = Read::new(self, Method::Peek, attempt, all_lent).await?;
+        Ok(&lent[..n.min(lent.len())])
     }
 
     /// Reads a line as [`readline`](Self::readline) does, and lends it.
@@ -427,17 +419,14 @@ impl StreamReader {
     ///
     /// # asyncio
     /// No counterpart.
-    pub async fn readline_ref(&mut self) -> Result<&[u8], ReadError> {
-        let end = match self.line_at_hand() {
-            Some(end) => end,
-            None => {
-                self.read_when(Method::ReadlineRef, |reader| {
-                    reader.try_lend_line(reader.limit())
-                })
-                .await?
-            }
-        };
-        Ok(self.consume_lent(end))
+    #[inline]
+    pub fn readline_ref(&mut self) -> impl Future<Output = Result<&[u8], ReadError>> {
+        Read::new(
+            self,
+            Method::ReadlineRef,
+            LentLine,
+            StreamReader::consume_lent,
+        )
     }
 
     /// Reads up to a separator as [`readuntil`](Self::readuntil) does, and lends it.
@@ -455,12 +444,14 @@ impl StreamReader {
     pub async fn readuntil_ref(&mut self, separators: impl Separators) -> Result<&[u8], ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        let end = self
-            .read_when(Method::ReaduntilRef, |reader| {
-                reader.try_lend_record(&separators, limit)
-            })
-            .await?;
-        Ok(self.consume_lent(end))
+        let attempt = |reader: &mut StreamReader| reader.try_lend_record(&separators, limit);
+        Read::new(
+            self,
+            Method::ReaduntilRef,
+            attempt,
+            StreamReader::consume_lent,
+        )
+        .await
     }
 
     /// Lends all unread bytes, without waiting for more, whatever has happened.
@@ -499,9 +490,13 @@ impl StreamReader {
     ///
     /// # asyncio
     /// No counterpart.
-    pub async fn read_into(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
+    #[inline]
+    pub fn read_into(
+        &mut self,
+        buffer: &mut [u8],
+    ) -> impl Future<Output = Result<usize, ReadError>> {
         let attempt = |reader: &mut StreamReader| reader.try_read_into(buffer);
-        Read::pulling(self, Method::ReadInto, attempt).await
+        Read::new(self, Method::ReadInto, attempt, as_it_is).pulling()
     }
 
     /// Fills `buffer`. Large bodies go from the kernel straight to the caller.
@@ -665,14 +660,6 @@ impl StreamReader {
             ErrorPolicy::DataFirst => Ok(()),
         }
     }
-
-    /// How the reads work that return what was fed: see [`Read`].
-    fn read_when<T, A>(&mut self, method: Method, attempt: A) -> Read<'_, A>
-    where
-        A: FnMut(&mut Self) -> Result<Option<T>, ReadError>,
-    {
-        Read::new(self, method, attempt)
-    }
 }
 
 impl Drop for StreamReader {
@@ -704,6 +691,56 @@ impl fmt::Debug for StreamReader {
         }
         f.write_str(">")
     }
+}
+
+/// The attempt of `readline`.
+struct OwnedLine;
+
+impl Attempt for OwnedLine {
+    type Found = Vec<u8>;
+
+    #[inline]
+    fn at_hand(&mut self, reader: &mut StreamReader) -> Option<Vec<u8>> {
+        reader.take_line_at_hand()
+    }
+
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<Vec<u8>>, ReadError> {
+        reader.try_readline(reader.limit())
+    }
+}
+
+/// The attempt of `readline_ref`, which finds where the line ends.
+struct LentLine;
+
+impl Attempt for LentLine {
+    type Found = usize;
+
+    #[inline]
+    fn at_hand(&mut self, reader: &mut StreamReader) -> Option<usize> {
+        reader.line_at_hand()
+    }
+
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<usize>, ReadError> {
+        reader.try_lend_line(reader.limit())
+    }
+}
+
+/// What was found is the result.
+#[inline]
+fn as_it_is<T>(_reader: &mut StreamReader, found: T) -> T {
+    found
+}
+
+/// An empty line is the end of the stream.
+#[inline]
+fn unless_empty(_reader: &mut StreamReader, line: Vec<u8>) -> Option<Vec<u8>> {
+    (!line.is_empty()).then_some(line)
+}
+
+/// What was lent is the result.
+#[inline]
+fn all_lent(reader: &mut StreamReader, (): ()) -> &[u8] {
+    reader.lent.unread()
 }
 
 fn check_limit(limit: usize) -> Result<(), ReadError> {

@@ -246,19 +246,16 @@ impl StreamWriter {
     ///
     /// # asyncio
     /// `StreamWriter.wait_closed`.
-    pub async fn wait_closed(&self) -> io::Result<()> {
-        self.end().await
+    pub fn wait_closed(&self) -> impl Future<Output = io::Result<()>> {
+        Box::pin(self.end()) // in a box, as in `drain`: it is awaited once
     }
 
-    /// In a box, as in `drain`: it is awaited once.
-    fn end(&self) -> Pin<Box<impl Future<Output = io::Result<()>>>> {
-        Box::pin(async {
-            let error = self.state.flow().close_of(self.state.source()).await;
-            match error {
-                Some(error) => Err(error.into()),
-                None => self.check_misuse(),
-            }
-        })
+    async fn end(&self) -> io::Result<()> {
+        let error = self.state.flow().close_of(self.state.source()).await;
+        match error {
+            Some(error) => Err(error.into()),
+            None => self.check_misuse(),
+        }
     }
 
     /// Waits until the connection is over, and says why: `None` after a clean end.
@@ -284,9 +281,11 @@ impl StreamWriter {
     ///
     /// # asyncio
     /// No counterpart: `close()`, then `await wait_closed()`.
-    pub async fn aclose(&self) -> io::Result<()> {
-        self.close();
-        self.end().await
+    pub fn aclose(&self) -> impl Future<Output = io::Result<()>> {
+        Box::pin(async {
+            self.close();
+            self.end().await
+        })
     }
 
     /// Closes, and aborts if that takes longer than `patience`.
@@ -407,8 +406,12 @@ impl StreamWriter {
 /// has room for the largest future that it awaits.
 struct Drain<'a> {
     writer: &'a StreamWriter,
-    rest: Option<Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>>,
+    /// In two boxes, of which the outer one is smaller: see [`Rest`].
+    rest: Option<Box<Rest<'a>>>,
 }
+
+/// What is left to be awaited. As a pointer it takes two words.
+type Rest<'a> = Pin<Box<dyn Future<Output = io::Result<()>> + 'a>>;
 
 impl Future for Drain<'_> {
     type Output = io::Result<()>;
@@ -429,8 +432,8 @@ impl Drain<'_> {
         let writer = self.writer;
         let rest = self
             .rest
-            .get_or_insert_with(|| Box::pin(writer.drain_or_fail()));
-        rest.as_mut().poll(cx)
+            .get_or_insert_with(|| Box::new(Box::pin(writer.drain_or_fail())));
+        (**rest).as_mut().poll(cx)
     }
 }
 
