@@ -130,7 +130,7 @@ impl ReadBuffer {
             debug_assert!(n == 0, "more taken than is unread");
             return Vec::new();
         };
-        let everything = held.start == 0 && n == held.end;
+        let everything = n == held.end; // so none was read before
         if everything && n > 0 && n >= held.bytes.capacity() / 2 {
             return held.hand_over();
         }

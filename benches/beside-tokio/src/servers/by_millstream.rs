@@ -20,6 +20,8 @@ pub(super) enum Reads {
     Owned,
     /// What the reader lends.
     Lent,
+    /// Into one buffer of its own, as Tokio's `read` does.
+    Into,
 }
 
 pub(super) fn streams(
@@ -33,8 +35,11 @@ pub(super) fn streams(
     match (workload, reads) {
         (Workload::Echo, Reads::Owned) => serve(echo, place, spin),
         (Workload::Echo, Reads::Lent) => serve(echo_lent, place, spin),
+        (Workload::Echo, Reads::Into) => serve(echo_into, place, spin),
         (Workload::Lines, Reads::Owned) => serve(lines, place, spin),
         (Workload::Lines, Reads::Lent) => serve(lines_lent, place, spin),
+        (Workload::Lines, Reads::Into) => Err(io::ErrorKind::Unsupported.into()),
+        (Workload::Sink, Reads::Into) => serve(sink_into, place, spin),
         (Workload::Sink, _) => serve(sink, place, spin),
         (Workload::Source, _) => serve(source, place, spin),
     }
@@ -91,6 +96,18 @@ async fn echo_lent(mut reader: StreamReader, writer: StreamWriter) -> io::Result
     }
 }
 
+async fn echo_into(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    let mut buffer = vec![0; READ_BUFFER];
+    loop {
+        let count = reader.read_into(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        writer.write(&buffer[..count]);
+        writer.drain().await?;
+    }
+}
+
 async fn lines(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
     loop {
         let line = reader.readline().await?;
@@ -123,6 +140,20 @@ async fn sink(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> 
         let taken = data.len();
         count += taken;
         reader.consume(taken);
+    }
+    writer.write(count.to_string());
+    writer.aclose().await
+}
+
+async fn sink_into(mut reader: StreamReader, writer: StreamWriter) -> io::Result<()> {
+    let mut buffer = vec![0; 4 * CHUNK];
+    let mut count = 0;
+    loop {
+        let taken = reader.read_into(&mut buffer).await?;
+        if taken == 0 {
+            break;
+        }
+        count += taken;
     }
     writer.write(count.to_string());
     writer.aclose().await

@@ -40,6 +40,8 @@ pub enum Candidate {
     Streams,
     /// millstream with the reads that lend.
     StreamsLending,
+    /// millstream with streams that read into one buffer for each connection.
+    StreamsInto,
     /// millstream with streams, on a loop that asks the poller for a while before it sleeps.
     StreamsSpinning,
     /// millstream with a `Protocol`.
@@ -66,9 +68,10 @@ pub enum Candidate {
     Uvloop,
 }
 
-const NAMES: [(Candidate, &str); 14] = [
+const NAMES: [(Candidate, &str); 15] = [
     (Candidate::Streams, "millstream"),
     (Candidate::StreamsLending, "millstream-lending"),
+    (Candidate::StreamsInto, "millstream-into"),
     (Candidate::StreamsSpinning, "millstream-spinning"),
     (Candidate::Protocol, "millstream-protocol"),
     (Candidate::Immediate, "millstream-immediate"),
@@ -179,6 +182,9 @@ pub fn serve(candidate: Candidate, workload: Workload, place: Place) -> io::Resu
         Candidate::StreamsSpinning => by_millstream::streams(workload, place, Reads::Owned, SPIN),
         Candidate::StreamsLending => {
             by_millstream::streams(workload, place, Reads::Lent, Duration::ZERO)
+        }
+        Candidate::StreamsInto => {
+            by_millstream::streams(workload, place, Reads::Into, Duration::ZERO)
         }
         Candidate::Protocol => by_millstream::protocols(place, false),
         Candidate::Immediate => by_millstream::protocols(place, true),

@@ -129,6 +129,7 @@ const ECHOERS: &[Candidate] = &[
     Candidate::Streams,
     Candidate::StreamsLending,
     Candidate::Protocol,
+    Candidate::StreamsInto,
     Candidate::Immediate,
     Candidate::TokioShared,
     Candidate::TokioLocal,
@@ -162,7 +163,17 @@ const LINE_READERS: &[Candidate] = &[
     Candidate::Uvloop,
 ];
 
-const MOVERS: &[Candidate] = &[
+/// Those who send, or receive, what they can: the same, but that there are two ways to receive.
+const SINKS: &[Candidate] = &[
+    Candidate::Tokio,
+    Candidate::Streams,
+    Candidate::StreamsInto,
+    Candidate::Smol,
+    Candidate::Asyncio,
+    Candidate::Uvloop,
+];
+
+const SOURCES: &[Candidate] = &[
     Candidate::Tokio,
     Candidate::Streams,
     Candidate::Smol,
@@ -206,7 +217,7 @@ pub fn scenarios() -> Vec<Scenario> {
         load,
         workload,
         over_unix: false,
-        candidates: MOVERS,
+        candidates: SOURCES,
         judged: 2,
         patience: 2.0,
     };
@@ -214,7 +225,10 @@ pub fn scenarios() -> Vec<Scenario> {
         echo("64 B, 1 connection", 1, 64),
         echo("64 B, 50 connections", 50, 64),
         echo("64 B, 1000 connections", 1000, 64),
-        echo("16 KiB, 50 connections", 50, 16 * 1024),
+        Scenario {
+            judged: 5,
+            ..echo("16 KiB, 50 connections", 50, 16 * 1024)
+        },
         Scenario {
             over_unix: true,
             candidates: OVER_UNIX,
@@ -227,7 +241,11 @@ pub fn scenarios() -> Vec<Scenario> {
             load: Load::Bursts { connections: 50 },
             ..echo("32 B in bursts of 64, 50 connections", 50, 64)
         },
-        moves("bulk", "to a sink", Load::Sink, Workload::Sink),
+        Scenario {
+            candidates: SINKS,
+            judged: 3,
+            ..moves("bulk", "to a sink", Load::Sink, Workload::Sink)
+        },
         moves("bulk", "from a source", Load::Source, Workload::Source),
         Scenario {
             candidates: ECHOERS,
