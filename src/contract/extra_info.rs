@@ -93,14 +93,6 @@ impl PipeInfo {
     }
 }
 
-/// Asks for the number of the source that the reactor watches for the transport.
-pub(crate) struct SourceNumber;
-
-impl ExtraInfoKey for SourceNumber {
-    type Value = u64;
-    const NAME: &'static str = "source";
-}
-
 /// What is told of a transport's socket.
 ///
 /// The descriptor is the transport's: it is good until the connection is lost, and not

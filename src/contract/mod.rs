@@ -33,7 +33,6 @@ pub use crate::address::Address;
 pub use credentials::{Credentials, PeerCredentials};
 #[cfg(feature = "datagram")]
 pub use datagram::{DatagramProtocol, DatagramTransport};
-pub(crate) use extra_info::SourceNumber;
 pub use extra_info::{
     ExtraInfoKey, ExtraInfoRequest, PeerName, Pipe, PipeInfo, SockName, Socket, SocketInfo,
 };

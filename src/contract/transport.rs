@@ -4,6 +4,8 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
+use crate::waits::NO_SOURCE;
+
 use super::{EofKind, ExtraInfoKey, ExtraInfoRequest, Protocol};
 
 /// One connection, as its protocol and its streams see it.
@@ -166,6 +168,12 @@ pub trait Transport: fmt::Debug {
     /// nothing was misused. A drain asks nothing else, nearly always.
     fn is_open_to_writes(&self) -> bool {
         !self.is_closing() && self.misuse().is_none()
+    }
+
+    /// Returns the number of the source that the loop watches for it, by which the call graph
+    /// finds what a task waits for; `u64::MAX` if there is none.
+    fn source_number(&self) -> u64 {
+        NO_SOURCE
     }
 
     /// Says whether bytes that had been written were thrown away unsent (D17), those of a

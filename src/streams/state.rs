@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use crate::buffer::{BufferPool, ReadBuffer};
-use crate::contract::{EofKind, SourceNumber, Transport};
+use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
 use crate::waiters::WaiterCell;
@@ -32,7 +32,7 @@ pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
 /// There is one for each connection, so what few have is in a box: [`Rare`].
 pub(super) struct StreamState {
     /// Home of the unread bytes, to which the protocol appends.
-    home: RefCell<ReadBuffer>,
+    home: Cell<ReadBuffer>,
     /// How many bytes are unread, those lent to the reader's handle included.
     unread: Cell<usize>,
     /// [`LARGE`] if it is that or more: the box has it then.
@@ -45,8 +45,6 @@ pub(super) struct StreamState {
     expected: Cell<Expected>,
     pool: Rc<BufferPool>,
     transport: OnceCell<Rc<dyn Transport>>,
-    /// Which source the transport is, for whoever looks at what a task waits for.
-    source: Cell<u64>,
     rare: OnceCell<Box<Rare>>,
 }
 
@@ -129,7 +127,7 @@ impl StreamState {
     pub(super) fn new(limit: usize) -> Rc<StreamState> {
         let pool = get_running_loop().map(|handle| handle.core().pool.clone());
         let state = StreamState {
-            home: RefCell::default(),
+            home: Cell::default(),
             unread: Cell::new(0),
             limit: Cell::new(LARGE),
             ended: Cell::new(None),
@@ -139,7 +137,6 @@ impl StreamState {
             expected: Cell::default(),
             pool: pool.unwrap_or_default(),
             transport: OnceCell::new(),
-            source: Cell::new(NO_SOURCE),
             rare: OnceCell::new(),
         };
         state.keep_limit(limit);
@@ -155,7 +152,7 @@ impl StreamState {
         if data.is_empty() || is_over {
             return;
         }
-        self.home.borrow_mut().append(data, &self.pool);
+        self.at_home(|home| home.append(data, &self.pool));
         self.has_come(data.len());
         self.notify();
         if let Some(transport) = transport {
@@ -282,7 +279,10 @@ impl StreamState {
     /// Does something with the bytes at home. What it does must call nobody (R3).
     #[inline]
     pub(super) fn at_home<R>(&self, f: impl FnOnce(&mut ReadBuffer) -> R) -> R {
-        f(&mut self.home.borrow_mut())
+        let mut home = self.home.take();
+        let result = f(&mut home);
+        self.home.set(home);
+        result
     }
 
     #[inline]
@@ -425,7 +425,7 @@ impl StreamState {
         WaitsOn {
             what: What::Bytes,
             bytes: u32::try_from(self.unread.get()).unwrap_or(u32::MAX),
-            which: self.source.get(),
+            which: number_of(self.readers_transport()),
         }
     }
 
@@ -470,8 +470,6 @@ impl StreamState {
     ///
     /// Earlier ones are kept, since somebody may look at them: there are few.
     pub(super) fn set_transport(&self, transport: Rc<dyn Transport>, user: User) {
-        let source = transport.get_extra_info(SourceNumber);
-        self.source.set(source.unwrap_or(NO_SOURCE));
         let known = match user {
             User::Both => self.writers_transport(),
             User::Reader => self.readers_transport(),
@@ -513,9 +511,9 @@ impl StreamState {
         &self.rare().flow
     }
 
-    /// Which source the transport is.
+    /// Which source is written to.
     pub(super) fn source(&self) -> u64 {
-        self.source.get()
+        number_of(self.writers_transport())
     }
 
     pub(super) fn writer_patience(&self) -> WriterPatience {
@@ -575,6 +573,12 @@ impl StreamState {
     fn rare(&self) -> &Rare {
         self.rare.get_or_init(Box::default)
     }
+}
+
+/// The number of a transport's source, for whoever looks at what a task waits for.
+#[inline]
+fn number_of(transport: Option<&Rc<dyn Transport>>) -> u64 {
+    transport.map_or(NO_SOURCE, |transport| transport.source_number())
 }
 
 fn is_same(one: &Rc<dyn Transport>, other: &Rc<dyn Transport>) -> bool {

@@ -29,6 +29,7 @@ use crate::event_loop::{LoopHandle, TimerHandle};
 use crate::executor::AtStepEnd;
 use crate::transports::{Fails, ProtocolCell, call_failed};
 use crate::waiters::WakerSet;
+use crate::waits::NO_SOURCE;
 
 use super::context::ShutdownMode;
 use super::engine::Engine;
@@ -553,6 +554,10 @@ impl Transport for TlsTransport {
         if let Some(info) = self.info.get() {
             info.answer(request);
         }
+    }
+
+    fn source_number(&self) -> u64 {
+        self.raw().map_or(NO_SOURCE, |raw| raw.source_number())
     }
 
     fn is_closing(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::address::KeptNames;
 use crate::buffer::MAX_RECEIVE;
 use crate::contract::{
     self, Address, AfterEof, ExtraInfoRequest, PeerName, Pipe, PipeInfo, Protocol, ReadInto,
-    SockName, SocketInfo, SourceNumber, Transport, WriteLimitsError, WritePolicy,
+    SockName, SocketInfo, Transport, WriteLimitsError, WritePolicy,
 };
 use crate::error::ConnError;
 use crate::event_loop::{LoopCore, LoopHandle};
@@ -690,8 +690,7 @@ impl Transport for StreamTransport {
             .answer::<Pipe>(|| {
                 let fd = self.fd_of(Ways::In).or(self.fd_of(Ways::Out));
                 fd.map(PipeInfo::new)
-            })
-            .answer::<SourceNumber>(|| Some(self.id.get().to_bits()));
+            });
         #[cfg(feature = "unix-credentials")]
         request.answer::<contract::PeerCredentials>(|| self.info.peer_credentials);
     }
@@ -862,6 +861,10 @@ impl Transport for StreamTransport {
 
     fn is_open_to_writes(&self) -> bool {
         self.connection.borrow().is_open_to_writes()
+    }
+
+    fn source_number(&self) -> u64 {
+        self.id.get().to_bits()
     }
 
     fn has_discarded(&self) -> bool {
