@@ -1040,6 +1040,41 @@ fn a_bulk_of_bytes_arrives_as_it_was_sent() -> io::Result<()> {
     Ok(())
 }
 
+#[test]
+fn r9_a_bulk_of_bytes_leaves_the_others_their_turns() -> io::Result<()> {
+    const LEN: usize = 32 << 20;
+    let s = Spied::over_tcp()?;
+    let (mut peer, mut reader) = (s.peer, s.reader);
+    let sender = std::thread::spawn(move || peer.write_all(&vec![b'b'; LEN]));
+    let in_one_turn = s.event_loop.run_until_complete(async move {
+        let turns = Rc::new(Cell::new(0));
+        let counted = turns.clone();
+        let counting = create_task(async move {
+            loop {
+                yield_now().await;
+                counted.set(counted.get() + 1);
+            }
+        });
+        let (mut turn, mut in_this_turn, mut most) = (0, 0, 0);
+        loop {
+            let n = reader.fill_buf().await?.len();
+            if n == 0 {
+                counting.cancel();
+                return Ok::<_, ReadError>(most);
+            }
+            reader.consume(n);
+            if turns.get() != turn {
+                (turn, in_this_turn) = (turns.get(), 0);
+            }
+            in_this_turn += n;
+            most = most.max(in_this_turn);
+        }
+    })??;
+    sender.join().expect("the sender does not panic")?;
+    assert!(in_one_turn <= 512 * 1024, "{in_one_turn} bytes in a turn");
+    Ok(())
+}
+
 // ------------------------------------------------------------- dropped at any poll
 
 /// A connection whose bytes come in chunks of random sizes, and are fed or pulled.

@@ -52,6 +52,25 @@ impl Drop for Budget {
     }
 }
 
+/// Bytes that count as one completion, where they are received within a step.
+///
+/// 2 KiB: those of a whole step are 256 KiB, as many as a source may bring in a turn (R9).
+const BYTES_EACH: usize = 2 * 1024;
+
+/// Says whether the step may receive so many bytes by itself, without a wait before.
+pub(crate) fn has_budget_for(bytes: usize) -> bool {
+    LEFT.get() as usize >= bytes / BYTES_EACH
+}
+
+/// Spends what so many received bytes count.
+pub(crate) fn spend_for(bytes: usize) {
+    let left = LEFT.get();
+    if left != UNBOUNDED {
+        let units = u32::try_from(bytes / BYTES_EACH).unwrap_or(u32::MAX);
+        LEFT.set(left.saturating_sub(units));
+    }
+}
+
 /// Spends one completion. False if none is left: suspend for a turn, and ask again.
 #[inline]
 pub(crate) fn has_budget() -> bool {

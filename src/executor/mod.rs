@@ -30,7 +30,7 @@ mod step_end; //   who acts when a step is over
 mod budget; //     how often a step may complete at once
 mod own_step; //   how a step asks for another one
 
-pub(crate) use budget::{Budget, has_budget};
+pub(crate) use budget::{Budget, has_budget, has_budget_for, spend_for};
 pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};

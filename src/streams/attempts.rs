@@ -32,16 +32,17 @@ impl StreamReader {
         Ok(self.is_at_the_end()?.then(Vec::new))
     }
 
-    /// `None` also after a pull that found nothing, and before the first: a read that finds
-    /// nothing unread waits, and what the kernel has is left to it in the next turn (R9).
+    /// `None` also after a pull that found nothing, and mostly before the first: a read that
+    /// finds nothing unread waits, and what the kernel has is left to it in the next turn.
     #[inline]
     pub(super) fn try_read_into(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, ReadError> {
         if buffer.is_empty() {
             return Ok(Some(0));
         }
         self.bring_home();
-        let was_left = self.state().end_wait_if_over();
-        if was_left || self.state().unread() > 0 {
+        let state = self.state();
+        let may_pull = state.end_wait_if_over() || state.may_pull_at_once(buffer.len());
+        if may_pull || state.unread() > 0 {
             if let Some(taken) = self.take_into(buffer) {
                 return Ok(Some(taken));
             }

@@ -15,6 +15,9 @@
 //! its stream were many ([`Expected`]): it receives them in its own step, into memory from the
 //! pool that is to be theirs.
 //!
+//! In a bulk of bytes, the next read needs no wait before that: while its step has budget left
+//! for as many as are expected, it looks into the kernel at once (R9).
+//!
 //! Always true: only a read that waits has bytes left to it, and only while none are unread.
 //! If it is dropped before it pulls, they are offered again, and the protocol feeds them (S4).
 
@@ -128,6 +131,7 @@ impl StreamReader {
             true => transport.try_read(buffer).ok()?,
             false => self.pull_few(transport, buffer)?,
         };
+        self.state().was_pulled(pulled);
         self.end_discarding(pulled);
         Some(pulled)
     }
@@ -192,7 +196,7 @@ impl Expected {
 /// Bytes from which they are many: to copy them costs more than to be woken first.
 ///
 /// 4 KiB: as of a write that isn't copied, but leaves at once.
-const MANY: usize = 4 * 1024;
+pub(super) const MANY: usize = 4 * 1024;
 
 /// The most that is expected, in bytes.
 ///

@@ -133,8 +133,13 @@ where
                 Stage::Waits => ready!(trial.poll_wait(reader, cx)).map_err(out_of_time)?,
                 Stage::Done => panic!("a read was polled again after it had failed"),
             }
-            if let Some(found) = trial.attempt.find(reader)? {
-                return Poll::Ready(Ok(self.finish(found)));
+            loop {
+                if let Some(found) = trial.attempt.find(reader)? {
+                    return Poll::Ready(Ok(self.finish(found)));
+                }
+                if trial.waits_for == WaitFor::Pull || !reader.state().pull_home_at_once() {
+                    break;
+                }
             }
             trial.begin_wait(reader)?;
         }

@@ -14,13 +14,14 @@ use crate::buffer::{BufferPool, ReadBuffer};
 use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
+use crate::executor::{has_budget_for, spend_for};
 use crate::waiters::WaiterCell;
 use crate::waits::{NO_SOURCE, WaitsOn, What, note};
 
 use super::flow_control::FlowControlMixin;
 use super::patience::Patience;
 use super::progress::WriterPatience;
-use super::pull::{Expected, offer_again};
+use super::pull::{Expected, MANY, offer_again};
 use super::reader::{ErrorPolicy, OverlongPolicy};
 use super::search::{ScannedFor, Separators};
 
@@ -297,23 +298,51 @@ impl StreamState {
     }
 
     /// Receives what was left in the kernel, straight into memory that comes home with it.
-    pub(super) fn pull_home(&self) {
+    pub(super) fn pull_home(&self) -> bool {
         let Some(transport) = self.readers_transport() else {
-            return;
+            return false;
         };
         if self.unread.get() > 0 {
-            return offer_again(&**transport); // they come behind those
+            offer_again(&**transport); // they come behind those
+            return false;
         }
         // R3: not at home yet, since a transport is called.
         let mut pulled = ReadBuffer::default();
         let room = self.expected.get().room();
         let receive = |memory: &mut [u8]| transport.try_read(memory).ok();
         let Some(n) = pulled.receive(room, &self.pool, receive) else {
-            return;
+            return false;
         };
         self.at_home(|home| home.take_over(pulled, &self.pool));
         self.has_come(n);
         self.pause_above_limit(&**transport);
+        spend_for(n);
+        true
+    }
+
+    /// Does the same without a wait before, if many bytes may be there and the step has budget
+    /// left for them: a bulk of bytes takes a turn for each 256 KiB, and not for each receive.
+    #[inline]
+    pub(super) fn pull_home_at_once(&self) -> bool {
+        self.may_pull_at_once(self.expected.get().room()) && self.pull_home()
+    }
+
+    /// Says whether a read with nothing unread, that hasn't waited yet, may try to pull.
+    #[inline]
+    pub(super) fn may_pull_at_once(&self, room: usize) -> bool {
+        self.expected.get().are_many()
+            && self.unread.get() == 0
+            && self.wait.get() == Waiting::Nobody
+            && has_budget_for(room)
+    }
+
+    /// Takes in that so many bytes went from the kernel into a caller's memory.
+    #[inline]
+    pub(super) fn was_pulled(&self, n: usize) {
+        self.expected.set(Expected::after(n));
+        if n >= MANY {
+            spend_for(n);
+        }
     }
 
     /// Says that `n` bytes that were read are unread again.
