@@ -226,6 +226,44 @@ fn tim_11_a_timer_cancelled_by_one_of_the_same_turn_does_not_fire() -> io::Resul
 }
 
 #[test]
+fn of_thousands_due_in_one_turn_each_fires_in_its_order_unless_one_before_cancels_it()
+-> io::Result<()> {
+    const MANY: u64 = 20_000;
+    let clock = Clock::simulated();
+    let event_loop = EventLoop::with_clock(clock.clone())?;
+    let fired = Fired::default();
+    let timers: Rc<RefCell<Vec<TimerHandle>>> = Rc::default();
+    let mut expected = Vec::new();
+    for nth in 0..MANY {
+        // In no order, ten at a time: the later ones of ten are set later.
+        let when = 1 + nth * 7_919 % (MANY / 10);
+        let (note, others) = (fired.notes(nth), timers.clone());
+        let timer = event_loop.call_at(ms(when), move || {
+            note();
+            // One that is due at the same time, set right after: if it waits, it never fires.
+            if nth % 5 == 0 {
+                others.borrow()[(nth + MANY / 10) as usize % MANY as usize].cancel();
+            }
+        })?;
+        timers.borrow_mut().push(timer);
+        expected.push((when, nth));
+    }
+    expected.sort_unstable();
+    let mut cancelled = vec![false; MANY as usize];
+    expected.retain(|&(_, nth)| {
+        if !cancelled[nth as usize] && nth % 5 == 0 {
+            cancelled[((nth + MANY / 10) % MANY) as usize] = true;
+        }
+        !cancelled[nth as usize]
+    });
+    clock.advance(ms(MANY));
+    event_loop.turn(AT_ONCE)?;
+    let expected: Vec<u64> = expected.into_iter().map(|(_, nth)| nth).collect();
+    fired.expects(&expected);
+    Ok(())
+}
+
+#[test]
 fn tim_13_short_sleeps_neither_spin_nor_end_early() -> io::Result<()> {
     let event_loop = EventLoop::new()?;
     let handle = event_loop.handle();

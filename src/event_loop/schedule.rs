@@ -1,36 +1,43 @@
 //! The schedule: what is due first, of any number of things.
 //!
 //! ```text
-//!   insert ──sooner than the horizon──► near: a heap ──pop──► what is due first
-//!          └─later──► far: in no order      ▲
-//!                        └── the soonest ───┘  when near is empty
+//!   insert ──sooner than the horizon──► fresh: a heap ───────┐
+//!          └─later──► far: in no order                       ├─pop──► what is due first
+//!                        └── the soonest ──► sorted: a list ─┘
+//!                         when nothing is near    near: fresh and sorted
 //! ```
 //!
 //! Most timers are limits that never pass: they are set, far away, and cancelled. In one heap
 //! a million of them would be sorted all the time, and each step down that heap be a look at
 //! memory that no cache holds. So those beyond a horizon lie in no order, and setting one
-//! is a push; when all before it are gone, a part of them is sorted.
+//! is a push; when all before it are gone, a part of them is sorted. That is done at once: then
+//! the next one is beside the last one, where a heap looks all over itself for it.
 //!
 //! Always true:
 //! * everything near is due before everything far;
-//! * near is empty only if far is.
+//! * nothing is near only if nothing is far.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::mem;
 use std::time::Duration;
 
-/// Entries that are near, at most, if few are far.
+/// Entries of the heap, at most, if few are far.
 ///
 /// 4096: at 24 bytes each, a heap that the processor's caches hold.
 const MAX_NEAR: usize = 4096;
 
 /// Of those that are far, this part comes near at a time, for all of them are looked at.
-const COMING: usize = 16;
+const COMING: usize = 8;
 
 /// Things by the time they are due; those due at one time in the order they came (D1).
 pub(super) struct Schedule<T> {
-    near: BinaryHeap<Entry<T>>,
+    /// Came near one by one.
+    fresh: BinaryHeap<Entry<T>>,
+    /// Came near together.
+    ///
+    /// Invariant: what is due first is last.
+    sorted: Vec<Entry<T>>,
     far: Vec<Entry<T>>,
     /// Sooner than this is near.
     horizon: u64,
@@ -48,7 +55,8 @@ struct Entry<T> {
 impl<T> Default for Schedule<T> {
     fn default() -> Schedule<T> {
         Schedule {
-            near: BinaryHeap::new(),
+            fresh: BinaryHeap::new(),
+            sorted: Vec::new(),
             far: Vec::new(),
             horizon: u64::MAX,
             next_sequence: 0,
@@ -58,18 +66,22 @@ impl<T> Default for Schedule<T> {
 
 impl<T> Schedule<T> {
     pub(super) fn len(&self) -> usize {
-        self.near.len() + self.far.len()
+        self.near() + self.far.len()
     }
 
     /// Returns what is due first, and when.
     #[inline]
     pub(super) fn first(&self) -> Option<(Duration, &T)> {
-        self.near.peek().map(Entry::read)
+        // The greatest entry is the one that is due first; none at all is the least.
+        self.fresh.peek().max(self.sorted.last()).map(Entry::read)
     }
 
     /// Takes out what is due first.
     pub(super) fn pop(&mut self) -> Option<T> {
-        let first = self.near.pop()?;
+        let first = match self.fresh.peek() > self.sorted.last() {
+            true => self.fresh.pop(),
+            false => self.sorted.pop(),
+        }?;
         self.bring_near();
         Some(first.thing)
     }
@@ -82,59 +94,73 @@ impl<T> Schedule<T> {
         };
         self.next_sequence += 1;
         // One that is due at the horizon itself came after those that are near.
-        if entry.when >= self.horizon && !self.near.is_empty() {
+        if entry.when >= self.horizon && self.near() > 0 {
             self.far.push(entry);
             return;
         }
-        self.near.push(entry);
-        if self.near.len() > MAX_NEAR.max(self.far.len() / COMING * 2) {
+        self.fresh.push(entry);
+        if self.fresh.len() > MAX_NEAR.max(self.far.len() / COMING) {
             self.push_away();
         }
     }
 
     /// Keeps what is to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        self.near.retain(|entry| keep(&entry.thing));
+        self.fresh.retain(|entry| keep(&entry.thing));
+        self.sorted.retain(|entry| keep(&entry.thing));
         self.far.retain(|entry| keep(&entry.thing));
         self.bring_near();
     }
 
     /// Returns all, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Duration, &T)> {
-        self.near.iter().chain(&self.far).map(Entry::read)
+        let near = self.fresh.iter().chain(&self.sorted);
+        near.chain(&self.far).map(Entry::read)
+    }
+
+    /// How many are near.
+    fn near(&self) -> usize {
+        self.fresh.len() + self.sorted.len()
     }
 
     /// Brings the soonest near, if nothing is.
     #[inline]
     fn bring_near(&mut self) {
-        if self.near.is_empty() {
-            let count = MAX_NEAR.max(self.far.len() / COMING);
-            let mut far = mem::take(&mut self.far);
-            self.near = self.part(&mut far, count).into();
-            self.far = far;
+        if self.near() == 0 {
+            self.bring_soonest();
         }
+    }
+
+    fn bring_soonest(&mut self) {
+        let count = MAX_NEAR.max(self.far.len() / COMING);
+        let mut far = mem::take(&mut self.far);
+        self.sorted = self.part(&mut far, count);
+        self.far = far;
     }
 
     /// Has half of what is near be far.
     #[cold]
     fn push_away(&mut self) {
-        let mut later = mem::take(&mut self.near).into_vec();
+        let mut later = mem::take(&mut self.fresh).into_vec();
+        later.append(&mut self.sorted);
         let count = later.len() / 2;
-        self.near = self.part(&mut later, count).into();
+        self.sorted = self.part(&mut later, count);
         self.far.append(&mut later);
     }
 
-    /// Takes out the `count` soonest, or all, and draws the horizon behind them.
+    /// Takes out the `count` soonest, or all, and draws the horizon behind them. What is due
+    /// first is last.
     fn part(&mut self, entries: &mut Vec<Entry<T>>, count: usize) -> Vec<Entry<T>> {
-        if entries.len() <= count {
-            self.horizon = u64::MAX;
-            return mem::take(entries);
+        let later = entries.len().saturating_sub(count);
+        self.horizon = u64::MAX;
+        if later > 0 {
+            // The greatest is the one that is due first: the soonest are behind the others.
+            let (_, last, _) = entries.select_nth_unstable(later);
+            self.horizon = last.when;
         }
-        let later = entries.len() - count;
-        // The greatest is the one that is due first: the soonest are behind the others.
-        let (_, last, _) = entries.select_nth_unstable(later);
-        self.horizon = last.when;
-        entries.split_off(later)
+        let mut soonest = entries.split_off(later);
+        soonest.sort_unstable();
+        soonest
     }
 }
 
@@ -204,7 +230,7 @@ mod tests {
             for (nth, when) in times.by_ref().take(3 * MAX_NEAR) {
                 insert(&mut schedule, when, nth);
             }
-            assert!(schedule.near.len() <= MAX_NEAR.max(schedule.far.len() / 8) + 1);
+            assert!(schedule.fresh.len() <= MAX_NEAR.max(schedule.far.len() / COMING));
             pop_in_order(&mut schedule, 2 * MAX_NEAR);
         }
         let left = schedule.len();

@@ -44,6 +44,7 @@ pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -138,6 +139,17 @@ impl Executor {
         self.ready.borrow().len()
     }
 
+    /// Looks at the first entries, so that the processor fetches them all at once.
+    ///
+    /// Of many timers that are due together, each lies in a part of memory of its own. Who
+    /// looks at one only when its turn comes waits for each: a million that fire took half as
+    /// long again.
+    pub(crate) fn fetch(&self, count: usize) {
+        let ready = self.ready.borrow();
+        let waits = |entry: &&Ready| matches!(entry, Ready::Call(handle) if handle.is_waiting());
+        black_box(ready.iter().take(count).filter(waits).count());
+    }
+
     /// Takes the first entry out.
     #[inline]
     pub(crate) fn pop(&self) -> Option<Ready> {
@@ -201,8 +213,10 @@ impl Executor {
     }
 
     fn call_handle(&self, handle: &HandleCell) {
-        let name = handle.name();
-        self.contain("Exception in callback", Some(name), || handle.run());
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| handle.run())) {
+            let message = "Exception in callback";
+            self.report_panic(message, Some(handle.name()), PanicPayload::new(payload));
+        }
     }
 
     /// R10: calls `f`, and reports its panic instead of passing it on.

@@ -141,6 +141,7 @@ impl Sources {
         }
     }
 
+    #[inline]
     pub(super) fn take_in(
         &mut self,
         event: &mio::event::Event,
