@@ -142,3 +142,20 @@ fn another_separator_is_looked_for_from_the_beginning() -> Result<(), ReadError>
     assert_eq!(at_once(reader.readuntil_ref("; "))?, b"value; ");
     Ok(())
 }
+
+/// Of each connection: what it keeps of a stream, and its handler of the read in which it
+/// waits.
+#[cfg(target_pointer_width = "64")]
+#[test]
+fn an_idle_stream_is_small() {
+    assert_eq!(size_of::<StreamState>(), 72);
+    assert_eq!(size_of::<StreamReader>(), 16);
+    let (mut reader, _other) = two_readers();
+    assert_eq!(size_of_val(&reader.read(1)), 24);
+    assert_eq!(size_of_val(&reader.readexactly(1)), 24);
+    assert_eq!(size_of_val(&reader.readline()), 16);
+    assert_eq!(size_of_val(&reader.next_line()), 16);
+    assert_eq!(size_of_val(&reader.readline_ref()), 16);
+    assert_eq!(size_of_val(&reader.fill_buf()), 16);
+    assert_eq!(size_of_val(&reader.read_into(&mut [0])), 32);
+}
