@@ -3,7 +3,8 @@
 //! ```text
 //!   poll ─► try ──enough──► the result
 //!            ▲  └─too little──► wait ──► Pending
-//!            └──── something was fed ◄────┘
+//!            ├──── something was fed ◄────┤
+//!            └─ pull ◄─ something was left ┘        many bytes: pull.rs
 //! ```
 //!
 //! A wait ends with an error if it takes longer than the reader's limit, where one is set
@@ -22,7 +23,8 @@ use super::pull::offer_again;
 use super::reader::StreamReader;
 use super::state::{Method, WaitFor};
 
-/// Tries; if that takes more bytes, waits until something was fed, and tries again.
+/// Tries; if that takes more bytes, waits until something was fed or left to it, and tries
+/// again.
 ///
 /// An attempt removes bytes only when it has the result, which is returned at once. So a
 /// read may be dropped while it waits, and nothing is lost (S4).
