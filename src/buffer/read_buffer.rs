@@ -57,6 +57,12 @@ impl ReadBuffer {
         self.len() == 0
     }
 
+    /// Says whether it has memory: if not, it is empty.
+    #[inline]
+    pub(crate) fn has_memory(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Adds bytes at the end.
     #[inline]
     pub(crate) fn append(&mut self, more: &[u8], pool: &BufferPool) {

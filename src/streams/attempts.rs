@@ -320,6 +320,12 @@ impl StreamReader {
     /// Puts lent bytes back in front of those at home.
     #[inline]
     pub(super) fn bring_home(&mut self) {
+        if self.lent.has_memory() {
+            self.bring_lent_home();
+        }
+    }
+
+    fn bring_lent_home(&mut self) {
         let state = &self.state;
         let pool = state.pool();
         self.lent.release_if_empty(pool);

@@ -89,6 +89,7 @@ impl StreamReader {
     }
 
     /// Says whether the wait has taken too long.
+    #[inline]
     pub(super) fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let polled =
             self.with_patience(|patience| patience.alarm.poll(Some(patience.deadline), cx));
@@ -105,6 +106,14 @@ impl StreamReader {
     /// concern wakers (R3).
     #[inline]
     fn with_patience<T>(&mut self, act: impl FnOnce(&mut Patience) -> T) -> Option<T> {
+        match self.state.has_habits() {
+            true => self.with_patience_if_any(act),
+            false => None,
+        }
+    }
+
+    #[cold]
+    fn with_patience_if_any<T>(&mut self, act: impl FnOnce(&mut Patience) -> T) -> Option<T> {
         if !self.state.habit(|habits| habits.patience.is_some()) {
             return None;
         }

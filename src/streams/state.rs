@@ -566,6 +566,12 @@ impl StreamState {
         }
     }
 
+    /// Says whether the reader may have habits that not all readers have.
+    #[inline]
+    pub(super) fn has_habits(&self) -> bool {
+        self.rare.get().is_some()
+    }
+
     /// Asks something of the reader's habits, if they are not those of all readers. What is
     /// asked must call nobody (R3).
     #[inline]
