@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "each test uses its part of this")]
 
 use std::env;
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -46,7 +47,10 @@ pub(crate) struct Ended {
 impl Program {
     pub(crate) fn start(command: &mut Command) -> io::Result<Program> {
         let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
+        let mut interruptible = interruptible(command);
+        let mut child = interruptible
+            .as_mut()
+            .unwrap_or(command)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -211,6 +215,38 @@ pub(crate) fn example(name: &str) -> io::Result<Command> {
         ));
     }
     Ok(Command::new(path))
+}
+
+/// Where SIGINT is ignored, as it is in a job that a script's shell started with `&`, a
+/// program would inherit that, and no Ctrl-C end it. Returns a command that starts it
+/// without; safe code has no way but another program's. Only Linux tells whether it is ignored.
+fn interruptible(command: &Command) -> Option<Command> {
+    const SIGINT_BIT: u64 = 1 << (2 - 1);
+    const START: &str = "import os, signal, sys\n\
+        signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n\
+        os.execvp(sys.argv[1], sys.argv[1:])";
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let ignored = u64::from_str_radix(ignored.trim(), 16).ok()?;
+    if ignored & SIGINT_BIT == 0 {
+        return None;
+    }
+    let mut started = python();
+    started.args(["-c", START]).arg(command.get_program());
+    started.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => started.env(name, value),
+            None => started.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        started.current_dir(folder);
+    }
+    Some(started)
 }
 
 const PYTHON: &str = "python3";
