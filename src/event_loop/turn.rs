@@ -268,9 +268,9 @@ impl LoopCore {
         match ready {
             Ready::Call(handle) => format!("Handle({})", handle.name()),
             Ready::Event(event) => format!("Handle({})", event.name()),
-            Ready::Task(id) => match self.executor.task(*id) {
-                Some(task) => format!("Task({})", task.get_name()),
-                None => "a task that has ended".to_owned(),
+            Ready::Task(task) => match task.done() {
+                false => format!("Task({})", task.get_name()),
+                true => "a task that has ended".to_owned(),
             },
             Ready::Source(id, direction) => match self.reactor.callback_name(*id, *direction) {
                 Some(name) => format!("Handle({name})"),

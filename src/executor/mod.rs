@@ -54,8 +54,8 @@ use crate::error::{ExceptionContext, PanicPayload};
 use crate::reactor::{Direction, Reactor, SourceId};
 
 use step_end::StepEnd;
-use task::{AnyTask, Entry, Polled, TaskCell};
-use task_table::{OwnWaker, Step, TaskTable};
+use task::{AnyTask, Entry, Polled, Stage, TaskCell};
+use task_table::{OwnWaker, TaskTable};
 
 /// One entry of the ready queue.
 ///
@@ -68,7 +68,7 @@ pub(crate) enum Ready {
     /// A callback that nobody can cancel: the library's own, or another thread's.
     Event(Box<dyn Callback>),
     /// A task's next step.
-    Task(TaskId),
+    Task(TaskRef),
     /// A source that the reactor found ready.
     Source(SourceId, Direction),
 }
@@ -162,7 +162,7 @@ impl Executor {
     pub(crate) fn run_step(&self, ready: Ready) {
         let outer = self.in_step.replace(true);
         match ready {
-            Ready::Task(id) => self.step_task(id, Budget::fresh()),
+            Ready::Task(TaskRef(task)) => self.step_task(&task, Budget::fresh()),
             Ready::Source(id, direction) => self.call_source(id, direction),
             Ready::Call(handle) => self.call_handle(&handle),
             Ready::Event(event) => {
@@ -256,12 +256,9 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let queued = true;
-        let task = self.admit(future, queued);
-        if let Some(id) = task.id() {
-            self.push_task(id);
-        }
-        task
+        let task = self.admit(future);
+        wake(task.clone());
+        Task::new(task)
     }
 
     /// Takes a future in and takes its first step here and now, inside the step that runs.
@@ -272,18 +269,14 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let queued = false;
-        let task = self.admit(future, queued);
-        if let Some(id) = task.id() {
-            // D4: it is part of the step that runs, and spends of its budget.
-            self.step_task(id, Budget::inherited());
-        }
-        task
+        let task = self.admit(future);
+        // D4: it is part of the step that runs, and spends of its budget.
+        self.step_task(&(task.clone() as Rc<dyn AnyTask>), Budget::inherited());
+        Task::new(task)
     }
 
-    /// Puts a task into the table, as one that is `queued` or isn't. On a closed executor it
-    /// has no id, and has ended.
-    fn admit<F>(self: &Rc<Self>, future: F, queued: bool) -> Task<F::Output>
+    /// Puts a task into the table. On a closed executor it has no id, and has ended.
+    fn admit<F>(self: &Rc<Self>, future: F) -> Rc<TaskCell<F>>
     where
         F: Future + 'static,
         F::Output: 'static,
@@ -291,10 +284,10 @@ impl Executor {
         let entry = self.next_entry();
         let (id, task) = (entry.id(), Rc::new(TaskCell::new(future, entry)));
         match id {
-            Some(id) => self.tasks.borrow_mut().insert(task.clone(), id, queued),
+            Some(id) => self.tasks.borrow_mut().insert(task.clone(), id),
             None => task.cancel_now(),
         }
-        Task::new(task)
+        task
     }
 
     /// Makes what the next task has, whatever its future is.
@@ -316,49 +309,33 @@ impl Executor {
         }
     }
 
-    /// Queues a task's next step, unless it is queued already or has ended.
+    /// Queues the next step of the task with this id, unless it is queued already or has
+    /// ended.
     ///
     /// Returns false if the table could not be looked at, for it is borrowed: then the
     /// wake has to take the inbox.
     #[inline]
-    pub(crate) fn wake_task(&self, id: TaskId) -> bool {
-        let Ok(mut tasks) = self.tasks.try_borrow_mut() else {
+    fn wake_task(&self, id: TaskId) -> bool {
+        let Ok(tasks) = self.tasks.try_borrow() else {
             return false;
         };
-        if !tasks.mark_queued(id) {
-            return true;
-        }
+        let task = tasks.get(id);
         drop(tasks);
-        self.push_task(id);
-        true
-    }
-
-    /// Queues the step of a task that was marked so. A closed executor runs no steps.
-    #[inline]
-    fn push_task(&self, id: TaskId) {
-        if !self.closed.get() {
-            self.ready.borrow_mut().push_back(Ready::Task(id));
+        if let Some(task) = task {
+            wake(task);
         }
+        true
     }
 
     /// Has a task's future dropped at its next step. Returns false if it has ended.
     pub(crate) fn cancel_task(&self, id: TaskId) -> bool {
-        if !self.tasks.borrow_mut().mark_cancelled(id) {
-            return false;
-        }
-        self.wake_task(id);
-        true
+        self.task(id).is_some_and(|task| task.cancel())
     }
 
-    /// Cancels all tasks, and returns them, in no order.
+    /// Cancels all tasks, and returns them, the oldest first.
     pub(crate) fn cancel_all(&self) -> Vec<TaskRef> {
-        let ids = self.tasks.borrow().ids();
-        let mut cancelled = Vec::new();
-        for id in ids {
-            if self.cancel_task(id) {
-                cancelled.extend(self.task(id));
-            }
-        }
+        let mut cancelled = self.all_tasks();
+        cancelled.retain(TaskRef::cancel);
         cancelled
     }
 
@@ -370,7 +347,7 @@ impl Executor {
     /// Returns all tasks that have not ended, the oldest first.
     pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
         let tasks = self.tasks.borrow().all();
-        tasks.into_iter().map(TaskRef::new).collect()
+        tasks.into_iter().map(TaskRef).collect()
     }
 
     /// Returns the task whose step runs.
@@ -386,7 +363,7 @@ impl Executor {
     /// Returns a task, unless it has ended.
     pub(crate) fn task(&self, id: TaskId) -> Option<TaskRef> {
         let task = self.tasks.borrow().get(id)?;
-        Some(TaskRef::new(task))
+        Some(TaskRef(task))
     }
 
     // ── a look inside ───────────────────────────────────────────────────────────
@@ -418,14 +395,15 @@ impl Executor {
     }
 
     #[inline]
-    fn step_task(&self, id: TaskId, budget: Budget) {
-        // R3: what is polled is out of the table's borrow.
-        let Some(Step { task, cancelled }) = self.tasks.borrow_mut().begin_step(id) else {
-            return;
-        };
+    fn step_task(&self, task: &Rc<dyn AnyTask>, budget: Budget) {
+        let entry = task.entry();
+        let stage = entry.begin_step();
+        if stage.has_ended() {
+            return; // while it was queued
+        }
         self.task_steps.set(self.task_steps.get() + 1);
-        let outer = self.current.replace(Some(id));
-        let polled = if cancelled {
+        let outer = self.current.replace(entry.id());
+        let polled = if stage == Stage::ToBeDropped {
             task.cancel_now();
             Polled::Ended
         } else {
@@ -435,17 +413,17 @@ impl Executor {
         self.current.set(outer);
         match polled {
             Polled::Waits => {}
-            Polled::Again => {
-                self.wake_task(id);
-            }
-            Polled::Ended => self.end_task(id, &*task),
+            Polled::Again => wake(task.clone()),
+            Polled::Ended => self.end_task(&**task),
         }
     }
 
     /// Out of the table with a task; then whoever awaits it is told.
-    fn end_task(&self, id: TaskId, task: &dyn AnyTask) {
-        let removed = self.tasks.borrow_mut().remove(id);
-        drop(removed);
+    fn end_task(&self, task: &dyn AnyTask) {
+        if let Some(id) = task.entry().id() {
+            let removed = self.tasks.borrow_mut().remove(id);
+            drop(removed);
+        }
         self.contain("Exception at the end of a task", None, || task.finish());
     }
 
@@ -467,7 +445,7 @@ impl Executor {
                     let task = self.tasks.borrow().get(id);
                     if let Some(task) = task {
                         task.entry().own_waker().mail_collected();
-                        self.wake_task(id);
+                        wake(task);
                     }
                 }
                 Message::Call(callback) => {
@@ -497,6 +475,17 @@ impl Executor {
             });
         }
         self.end_step();
+    }
+}
+
+/// Queues a task's next step, unless it is queued already or has ended.
+#[inline]
+fn wake(task: Rc<dyn AnyTask>) {
+    let entry = task.entry();
+    if entry.mark_queued() {
+        if let Some(executor) = entry.executor() {
+            executor.push(Ready::Task(TaskRef(task)));
+        }
     }
 }
 

@@ -25,9 +25,9 @@ use crate::error::{JoinError, PanicPayload};
 use crate::waiters::WaiterCell;
 use crate::waits::{Notes, Noting, TaskAddress};
 
-use super::Executor;
 use super::own_step::OwnStep;
 use super::task_table::{OwnWaker, TaskId};
+use super::{Executor, wake};
 
 /// A running task; awaiting it gives what its future returns.
 ///
@@ -77,7 +77,7 @@ impl<T> Task<T> {
     /// # asyncio
     /// `Task.cancel`, without a message.
     pub fn cancel(&self) -> bool {
-        self.join.entry().cancel()
+        self.task_ref().cancel()
     }
 
     /// Says whether the task ended, in whatever way.
@@ -86,7 +86,7 @@ impl<T> Task<T> {
     /// `Task.done`.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.join.entry().ended() != Ended::Not
+        self.join.entry().stage().has_ended()
     }
 
     /// Says whether the task was cancelled.
@@ -95,7 +95,7 @@ impl<T> Task<T> {
     /// `Task.cancelled`.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.join.entry().ended() == Ended::Cancelled
+        self.join.entry().stage() == Stage::Cancelled
     }
 
     /// Returns the task's name: `Task-N`, counted per loop, unless one was set. The tasks of
@@ -203,7 +203,7 @@ impl<T> fmt::Debug for Task<T> {
             f,
             "Task({}, {})",
             self.join.entry().name(),
-            self.join.entry().ended()
+            self.join.entry().stage()
         )
     }
 }
@@ -214,28 +214,30 @@ impl<T> fmt::Debug for Task<T> {
 /// # asyncio
 /// The `Task` objects that the functions of the same names return.
 #[derive(Clone)]
-pub struct TaskRef(Rc<dyn AnyTask>);
+pub struct TaskRef(pub(super) Rc<dyn AnyTask>);
 
 impl TaskRef {
-    pub(super) fn new(task: Rc<dyn AnyTask>) -> TaskRef {
-        TaskRef(task)
-    }
-
     /// Does what [`Task::cancel`] does.
     pub fn cancel(&self) -> bool {
-        self.0.entry().cancel()
+        let entry = self.0.entry();
+        if entry.stage().has_ended() {
+            return false;
+        }
+        wake(self.0.clone());
+        entry.stage.set(Stage::ToBeDropped);
+        true
     }
 
     /// Says whether the task ended, in whatever way.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.0.entry().ended() != Ended::Not
+        self.0.entry().stage().has_ended()
     }
 
     /// Says whether the task was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.0.entry().ended() == Ended::Cancelled
+        self.0.entry().stage() == Stage::Cancelled
     }
 
     /// Returns the task's number, counted per loop: the one in `Task-N`.
@@ -275,28 +277,50 @@ impl fmt::Debug for TaskRef {
             f,
             "Task({}, {})",
             self.0.entry().name(),
-            self.0.entry().ended()
+            self.0.entry().stage()
         )
     }
 }
 
-/// How a task ended, if it did.
+/// How far a task has come.
+///
+/// ```text
+///   Waits ──wake──► Queued ──its step begins──► Waits
+///     └──cancel──┬────┘                           └──its future ends──► Finished, Panicked
+///                ▼
+///              ToBeDropped, and queued ──its step begins──► Cancelled
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    Not,
+pub(super) enum Stage {
+    /// It waits to be woken, or is polled at this moment.
+    Waits,
+    /// It is in the ready queue.
+    Queued,
+    /// It is in the ready queue, to be dropped instead of being polled.
+    ToBeDropped,
     Finished,
     Cancelled,
     Panicked,
 }
 
+impl Stage {
+    pub(super) fn is_queued(self) -> bool {
+        matches!(self, Stage::Queued | Stage::ToBeDropped)
+    }
+
+    pub(super) fn has_ended(self) -> bool {
+        matches!(self, Stage::Finished | Stage::Cancelled | Stage::Panicked)
+    }
+}
+
 /// In asyncio's words, but for `panicked`, which a task there can't be.
-impl fmt::Display for Ended {
+impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Ended::Not => "pending",
-            Ended::Finished => "finished",
-            Ended::Cancelled => "cancelled",
-            Ended::Panicked => "panicked",
+            Stage::Waits | Stage::Queued | Stage::ToBeDropped => "pending",
+            Stage::Finished => "finished",
+            Stage::Cancelled => "cancelled",
+            Stage::Panicked => "panicked",
         })
     }
 }
@@ -351,7 +375,7 @@ pub(super) struct Entry {
     id: TaskId,
     /// `None` only while it is dropped.
     waker: Option<OwnWaker>,
-    ended: Cell<Ended>,
+    stage: Cell<Stage>,
     detached: Cell<bool>,
     waits: Waits,
     /// Who awaits it.
@@ -384,7 +408,7 @@ impl Entry {
         Entry {
             id,
             waker: Some(waker),
-            ended: Cell::new(Ended::Not),
+            stage: Cell::new(Stage::Waits),
             detached: Cell::new(false),
             waits: Waits {
                 noted: Notes::blank(),
@@ -420,20 +444,42 @@ impl Entry {
         (self.waker.as_ref()).expect("a task has its waker until it is dropped")
     }
 
-    pub(super) fn ended(&self) -> Ended {
-        self.ended.get()
+    pub(super) fn is_named(&self, id: TaskId) -> bool {
+        self.id == id
+    }
+
+    pub(super) fn executor(&self) -> Option<Rc<Executor>> {
+        self.executor.upgrade()
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// False if it is queued already, or has ended.
+    #[inline]
+    pub(super) fn mark_queued(&self) -> bool {
+        let waits = self.stage.get() == Stage::Waits;
+        if waits {
+            self.stage.set(Stage::Queued);
+        }
+        waits
+    }
+
+    /// Its step begins: says what the stage was before.
+    #[inline]
+    pub(super) fn begin_step(&self) -> Stage {
+        let stage = self.stage.get();
+        if stage == Stage::Queued {
+            // Before the poll: a wake during it must queue the task again.
+            self.stage.set(Stage::Waits);
+        }
+        stage
     }
 
     fn awaited_by(&self) -> Option<TaskAddress> {
         let listens = self.look_at_rest(|rest| rest.told.as_ref()?.listener.sleeper());
         listens.or_else(|| self.waiter.sleeper())
-    }
-
-    fn cancel(&self) -> bool {
-        match (self.id(), self.executor.upgrade()) {
-            (Some(id), Some(executor)) => executor.cancel_task(id),
-            _ => false,
-        }
     }
 
     fn name(&self) -> String {
@@ -541,17 +587,17 @@ impl<F: Future> TaskCell<F> {
             Ok(()) => outcome,
             Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
         };
-        self.entry.ended.set(match &outcome {
-            Outcome::Value(_) => Ended::Finished,
-            Outcome::Cancelled => Ended::Cancelled,
-            Outcome::Panicked(_) => Ended::Panicked,
+        self.entry.stage.set(match &outcome {
+            Outcome::Value(_) => Stage::Finished,
+            Outcome::Cancelled => Stage::Cancelled,
+            Outcome::Panicked(_) => Stage::Panicked,
         });
         self.outcome.set(Some(outcome));
     }
 
     /// Reports a panic that nobody will be told by awaiting the task.
     fn report_if_orphaned(&self) {
-        if self.entry.ended() != Ended::Panicked {
+        if self.entry.stage() != Stage::Panicked {
             return;
         }
         let executor = self.entry.executor.upgrade();
@@ -595,7 +641,7 @@ impl<F: Future> AnyTask for TaskCell<F> {
 
     fn is_polled(&self) -> bool {
         let future = self.future.take();
-        let is_polled = future.is_none() && self.entry.ended() == Ended::Not;
+        let is_polled = future.is_none() && !self.entry.stage().has_ended();
         self.future.set(future);
         is_polled
     }
@@ -620,7 +666,7 @@ impl<F: Future> AnyTask for TaskCell<F> {
 
 impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
-        if self.entry.ended() == Ended::Not {
+        if !self.entry.stage().has_ended() {
             self.entry.waiter.register(cx.waker());
             return Poll::Pending;
         }

@@ -1,4 +1,8 @@
 //! The task table: every task that has not ended.
+//!
+//! The ready queue and whoever awaits a task hold the task itself. The table is for those who
+//! can't, or who want all of them: wakers, which other threads may hold; the list of a loop's
+//! tasks; and the end of the loop.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
@@ -25,24 +29,12 @@ pub(crate) struct TaskId(NonZeroU64);
 /// Every task that has not ended.
 #[derive(Default)]
 pub(super) struct TaskTable {
-    slots: Slab<Slot>,
+    tasks: Slab<Rc<dyn AnyTask>>,
     /// What is left of tasks that ended, to spare the next ones an allocation each.
     ///
     /// Invariant: nobody else holds them.
     spare: Vec<OwnWaker>,
     last_number: u32,
-}
-
-/// What a wake needs to see of a task. All else is in the task's cell: so a table, which
-/// doubles when it is full, has little room to spare.
-struct Slot {
-    task: Rc<dyn AnyTask>,
-    /// The task's number: a slot that is used again has another.
-    number: u32,
-    /// In the ready queue.
-    queued: bool,
-    /// To be dropped at its next step instead of being polled.
-    cancelled: bool,
 }
 
 /// A task's waker, and what its clones share.
@@ -66,12 +58,6 @@ pub(crate) enum Stands {
     Runs,
     Queued,
     Waits,
-}
-
-/// What a step needs, out of the table.
-pub(super) struct Step {
-    pub(super) task: Rc<dyn AnyTask>,
-    pub(super) cancelled: bool,
 }
 
 /// Wakers kept for reuse, at most.
@@ -123,12 +109,12 @@ impl OwnWaker {
 
 impl TaskTable {
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.tasks.len()
     }
 
     /// The id of the task that is inserted next.
     pub(super) fn next_id(&mut self) -> TaskId {
-        let index = u32::try_from(self.slots.vacant_key()).unwrap_or(NOWHERE);
+        let index = u32::try_from(self.tasks.vacant_key()).unwrap_or(NOWHERE);
         assert!(index != NOWHERE, "four billion tasks don't fit into memory");
         TaskId::new(index, self.next_number())
     }
@@ -164,47 +150,9 @@ impl TaskTable {
     }
 
     /// Takes in the task for which the last [`next_id`](Self::next_id) was.
-    pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, id: TaskId, queued: bool) {
-        let slot = Slot {
-            number: id.number(),
-            task,
-            queued,
-            cancelled: false,
-        };
-        let index = self.slots.insert(slot);
+    pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, id: TaskId) {
+        let index = self.tasks.insert(task);
         debug_assert_eq!(index, id.index() as usize);
-    }
-
-    /// Marks a task as queued. False if it is already, or has ended.
-    #[inline]
-    pub(super) fn mark_queued(&mut self, id: TaskId) -> bool {
-        match self.get_mut(id) {
-            Some(slot) => !std::mem::replace(&mut slot.queued, true),
-            None => false,
-        }
-    }
-
-    /// Marks a task to be dropped. False if it has ended.
-    pub(super) fn mark_cancelled(&mut self, id: TaskId) -> bool {
-        match self.get_mut(id) {
-            Some(slot) => {
-                slot.cancelled = true;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Takes out what the step of a task needs.
-    #[inline]
-    pub(super) fn begin_step(&mut self, id: TaskId) -> Option<Step> {
-        let slot = self.get_mut(id)?;
-        // Before the poll: a wake during it must queue the task again.
-        slot.queued = false;
-        Some(Step {
-            task: slot.task.clone(),
-            cancelled: slot.cancelled,
-        })
     }
 
     /// Takes a task out for good, unless the loop was closed meanwhile, which did.
@@ -212,27 +160,33 @@ impl TaskTable {
     /// The caller drops what is returned when no borrow is alive (R3).
     #[must_use = "dropping a task may run a user's code: drop it where no borrow is alive"]
     pub(super) fn remove(&mut self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
-        self.get_mut(id)?;
-        Some(self.slots.remove(id.index() as usize).task)
+        self.at(id)?;
+        Some(self.tasks.remove(id.index() as usize))
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
-        let slot = self.slots.get(id.index() as usize)?;
-        (slot.number == id.number()).then(|| slot.task.clone())
+        self.at(id).cloned()
+    }
+
+    /// A slot that is used again holds a task with another number.
+    #[inline]
+    fn at(&self, id: TaskId) -> Option<&Rc<dyn AnyTask>> {
+        let task = self.tasks.get(id.index() as usize)?;
+        task.entry().is_named(id).then_some(task)
     }
 
     /// Returns how each task stands, the oldest first.
     pub(super) fn inspect(&self, turn_began: u64) -> Vec<Inspected> {
-        let inspected = self.slots.iter().map(|(_, slot)| {
-            let waits = slot.task.entry().waits();
-            let (stands, since) = match (slot.task.is_polled(), slot.queued) {
+        let inspected = self.tasks.iter().map(|(_, task)| {
+            let waits = task.entry().waits();
+            let (stands, since) = match (task.is_polled(), task.entry().stage().is_queued()) {
                 (true, _) => (Stands::Runs, turn_began),
                 (false, true) => (Stands::Queued, waits.since.get()),
                 (false, false) => (Stands::Waits, waits.since.get()),
             };
             Inspected {
-                address: slot.task.entry().address(),
-                task: TaskRef::new(slot.task.clone()),
+                address: task.entry().address(),
+                task: TaskRef(task.clone()),
                 stands,
                 noted: waits.noted.get(),
                 since: Duration::from_nanos(since),
@@ -245,25 +199,14 @@ impl TaskTable {
 
     /// Returns all tasks, the oldest first.
     pub(super) fn all(&self) -> Vec<Rc<dyn AnyTask>> {
-        let mut tasks: Vec<_> = self.slots.iter().map(|(_, s)| s.task.clone()).collect();
+        let mut tasks: Vec<_> = self.tasks.iter().map(|(_, task)| task.clone()).collect();
         tasks.sort_by_key(|task| task.entry().number());
         tasks
     }
 
-    pub(super) fn ids(&self) -> Vec<TaskId> {
-        let ids = self.slots.iter().map(|(_, slot)| slot.task.entry().id());
-        ids.flatten().collect()
-    }
-
     /// Takes one task out, for a loop that closes.
     pub(super) fn take_any(&mut self) -> Option<Rc<dyn AnyTask>> {
-        let index = self.slots.iter().next()?.0;
-        Some(self.slots.remove(index).task)
-    }
-
-    #[inline]
-    fn get_mut(&mut self, id: TaskId) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(id.index() as usize)?;
-        (slot.number == id.number()).then_some(slot)
+        let index = self.tasks.iter().next()?.0;
+        Some(self.tasks.remove(index))
     }
 }
