@@ -1,20 +1,20 @@
 //! The waiters: who sleeps on what.
 //!
-//! Layer 0. Above: join handles, reads, `drain`, locks. Below: `std::task::Waker`.
+//! Layer 0. Above: join handles, reads, `drain`, locks. Below: the sleeper.
 //!
 //! ```text
 //!   a future that must wait ──register──► WaiterCell   at most one sleeper
 //!                           ──wait──────► WaiterList   any number, first come, first woken:
 //!                                                      all at once, or one as the next in turn
 //!   a poll that must wait ──register──► WakerSet     any number, which look again
-//!   what it waits for ──────wake────────►   ──► Waker ──► the ready queue
+//!   what it waits for ──────wake────────►   ──► Sleeper ──► the ready queue
 //! ```
 //!
 //! Always true:
-//! * no borrow is alive while a waker is cloned, dropped or woken: all three may run
+//! * no borrow is alive while a sleeper is made, dropped or woken: all three may run
 //!   somebody else's code (R3);
-//! * a future that is dropped leaves no waker behind, but in a set, which can't tell its
-//!   wakers from those of the living, and so is bounded;
+//! * a future that is dropped leaves no sleeper behind, but in a set, which can't tell its
+//!   own from those of the living, and so is bounded;
 //! * a sleeper that was woken as the next in turn either learns of it by its next poll, or
 //!   can be asked when it is dropped, so that its turn passes on and is never lost.
 //!
@@ -27,32 +27,30 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::sleeper::Sleeper;
 use crate::waits::{TaskAddress, WaitsOn, What, note};
 
 /// A place for at most one sleeper.
 #[derive(Default)]
-pub(crate) struct WaiterCell(Cell<Option<Waker>>);
+pub(crate) struct WaiterCell(Cell<Sleeper>);
 
 impl WaiterCell {
     /// Remembers whom to wake, in the place of whoever was remembered before.
     ///
-    /// The one place that knows: registering the same waker again clones nothing.
+    /// The one place that knows: registering the same again clones nothing.
     #[inline]
     pub(crate) fn register(&self, waker: &Waker) {
-        let kept = match self.0.take() {
-            Some(known) if known.will_wake(waker) => known,
-            stale => {
-                drop(stale);
-                waker.clone()
-            }
-        };
-        self.0.set(Some(kept));
+        let mut kept = self.0.take();
+        if !kept.is(waker) {
+            kept = Sleeper::of(waker);
+        }
+        self.0.set(kept);
     }
 
     /// Says who sleeps here.
     pub(crate) fn sleeper(&self) -> Option<TaskAddress> {
         let known = self.0.take();
-        let sleeper = known.as_ref().map(TaskAddress::of);
+        let sleeper = known.address();
         self.0.set(known);
         sleeper
     }
@@ -65,22 +63,21 @@ impl WaiterCell {
     /// Wakes the sleeper, if there is one, and forgets it.
     #[inline]
     pub(crate) fn wake(&self) {
-        if let Some(waker) = self.0.take() {
-            waker.wake();
-        }
+        self.0.take().wake();
     }
 
     /// Wakes the sleeper, if there is one, and remembers it: one that comes back clones
     /// nothing. Whoever knows that it does not come back, clears the cell.
     #[inline]
     pub(crate) fn wake_and_remember(&self) {
-        let Some(waker) = self.0.take() else {
+        let sleeper = self.0.take();
+        if sleeper.is_nobody() {
             return;
-        };
-        waker.wake_by_ref();
+        }
+        sleeper.wake_by_ref();
         // Somebody else's waker may have polled at once, and another be registered.
         let newer = self.0.take();
-        self.0.set(newer.or(Some(waker)));
+        self.0.set(if newer.is_nobody() { sleeper } else { newer });
     }
 }
 
@@ -91,12 +88,12 @@ impl WaiterCell {
 ///
 /// Invariant: holds [`MAX_WAKERS`] at the most.
 #[derive(Default)]
-pub(crate) struct WakerSet(OnceCell<Box<RefCell<Vec<Waker>>>>);
+pub(crate) struct WakerSet(OnceCell<Box<RefCell<Vec<Sleeper>>>>);
 
-/// Wakers in a set, at most (R9).
+/// Sleepers in a set, at most (R9).
 ///
-/// 1024: more tasks than wait for one thing at once, so that a full set is one of wakers
-/// that sleepers who gave up left behind: at 72 bytes each, some 72 KiB.
+/// 1024: more tasks than wait for one thing at once, so that a full set is one of those who
+/// gave up, and left the cells of tasks that have ended behind: some 150 KiB.
 const MAX_WAKERS: usize = 1024;
 
 impl WakerSet {
@@ -104,31 +101,31 @@ impl WakerSet {
     ///
     /// A full set wakes all and begins anew: those who still wait come back.
     pub(crate) fn register(&self, waker: &Waker) {
-        let wakers = self.0.get_or_init(Box::default);
-        let known = wakers.borrow().iter().any(|w| w.will_wake(waker));
+        let sleepers = self.0.get_or_init(Box::default);
+        let known = sleepers.borrow().iter().any(|sleeper| sleeper.is(waker));
         if known {
             return;
         }
-        if wakers.borrow().len() >= MAX_WAKERS {
+        if sleepers.borrow().len() >= MAX_WAKERS {
             self.wake_all();
         }
-        let waker = waker.clone();
-        wakers.borrow_mut().push(waker);
+        let sleeper = Sleeper::of(waker);
+        sleepers.borrow_mut().push(sleeper);
     }
 
     /// Wakes all, and forgets them.
     #[inline]
     pub(crate) fn wake_all(&self) {
         // There are none after nearly each send.
-        if let Some(wakers) = self.0.get() {
-            wake_each(wakers);
+        if let Some(sleepers) = self.0.get() {
+            wake_each(sleepers);
         }
     }
 }
 
-fn wake_each(wakers: &RefCell<Vec<Waker>>) {
-    for waker in wakers.take() {
-        waker.wake();
+fn wake_each(sleepers: &RefCell<Vec<Sleeper>>) {
+    for sleeper in sleepers.take() {
+        sleeper.wake();
     }
 }
 
@@ -142,16 +139,17 @@ pub(crate) struct WaiterList {
 
 #[derive(Default)]
 struct Sleepers {
-    waiting: RefCell<VecDeque<Sleeper>>,
+    waiting: RefCell<VecDeque<InTurn>>,
     /// The ticket of the next sleeper.
     ///
     /// Invariant: larger than each ticket in `waiting`, which are in rising order.
     next_ticket: Cell<u64>,
 }
 
-struct Sleeper {
+/// A sleeper, and its place in the turn.
+struct InTurn {
     ticket: u64,
-    waker: Waker,
+    sleeper: Sleeper,
 }
 
 impl Default for WaiterList {
@@ -190,8 +188,8 @@ impl WaiterList {
         };
         // R3: out of the cell first; those who come back while we wake are new sleepers.
         let woken = sleepers.waiting.take();
-        for sleeper in woken {
-            sleeper.waker.wake();
+        for InTurn { sleeper, .. } in woken {
+            sleeper.wake();
         }
     }
 
@@ -202,10 +200,10 @@ impl WaiterList {
     /// it was polled: see [`Wait::was_chosen`].
     pub(crate) fn wake_first(&self) -> bool {
         let first = self.sleepers().waiting.borrow_mut().pop_front();
-        let Some(sleeper) = first else {
+        let Some(InTurn { sleeper, .. }) = first else {
             return false;
         };
-        sleeper.waker.wake();
+        sleeper.wake();
         true
     }
 
@@ -214,23 +212,23 @@ impl WaiterList {
         self.sleepers().waiting.borrow().len()
     }
 
-    /// Puts the sleeper with this ticket in, or renews its waker.
+    /// Puts the sleeper with this ticket in, or renews it.
     fn register(&self, ticket: Option<u64>, waker: &Waker) -> u64 {
         let sleepers = self.sleepers();
         let Some(ticket) = ticket else {
             let ticket = sleepers.next_ticket.get();
             sleepers.next_ticket.set(ticket + 1);
-            let waker = waker.clone();
-            let sleeper = Sleeper { ticket, waker };
-            sleepers.waiting.borrow_mut().push_back(sleeper);
+            let sleeper = Sleeper::of(waker);
+            let last = InTurn { ticket, sleeper };
+            sleepers.waiting.borrow_mut().push_back(last);
             return ticket;
         };
         let renewed = self
             .position(ticket)
-            .filter(|&at| !sleepers.waiting.borrow()[at].waker.will_wake(waker));
+            .filter(|&at| !sleepers.waiting.borrow()[at].sleeper.is(waker));
         if let Some(at) = renewed {
-            let waker = waker.clone();
-            let stale = std::mem::replace(&mut sleepers.waiting.borrow_mut()[at].waker, waker);
+            let sleeper = Sleeper::of(waker);
+            let stale = std::mem::replace(&mut sleepers.waiting.borrow_mut()[at].sleeper, sleeper);
             drop(stale);
         }
         ticket
@@ -244,7 +242,7 @@ impl WaiterList {
         self.sleepers()
             .waiting
             .borrow()
-            .binary_search_by_key(&ticket, |sleeper| sleeper.ticket)
+            .binary_search_by_key(&ticket, |in_turn| in_turn.ticket)
             .ok()
     }
 

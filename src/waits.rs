@@ -3,8 +3,8 @@
 //! Layer 0. Above: whatever makes a task wait; the executor, which keeps what was noted.
 //!
 //! ```text
-//!   a step begins ──► Noting ──► poll ──► a future must wait ──note──► NOTED
-//!   the step ends ◄── what was noted goes into the task's slot ◄─────────┘
+//!   a step begins ──► poll ──► a future must wait ──note──► what is known of the step
+//!   the step ends ◄── what was noted goes into the task's cell ◄─────────┘
 //! ```
 //!
 //! Whoever returns `Pending` notes a word and a number: some bytes are stored, and nothing
@@ -18,7 +18,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Waker;
+
+use crate::step::{running, with_notes};
 
 /// What a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +147,7 @@ impl Notes {
         }
     }
 
-    fn set(&self, noted: Noted) {
+    pub(crate) fn set(&self, noted: Noted) {
         let WaitsOn { what, bytes, which } = noted.first;
         self.what.set(what);
         self.others.set(noted.others);
@@ -158,7 +161,12 @@ impl Notes {
     }
 
     #[inline]
-    fn move_to(&self, other: &Notes) {
+    pub(crate) fn clear(&self) {
+        self.what.set(What::Nothing);
+    }
+
+    #[inline]
+    pub(crate) fn move_to(&self, other: &Notes) {
         let what = self.what.replace(What::Nothing);
         other.what.set(what);
         if what != What::Nothing {
@@ -169,16 +177,12 @@ impl Notes {
     }
 }
 
-thread_local! {
-    static NOTED: Notes = const { Notes::blank() };
-}
-
 /// Notes what the task whose step runs waits for. Called on the way to `Pending`.
 pub(crate) fn note(waits_on: WaitsOn) {
     if waits_on.what == What::Nothing {
         return;
     }
-    NOTED.with(|noted| {
+    with_notes(|noted| {
         if noted.is_blank() {
             noted.set(Noted {
                 first: waits_on,
@@ -202,50 +206,6 @@ pub(crate) async fn noting<F: Future + Unpin>(waits_on: WaitsOn, mut future: F) 
     .await
 }
 
-/// Collects what is noted during a step; that of an outer step gets its own back.
-pub(crate) struct Noting {
-    /// What the outer step noted so far, if anything.
-    outer: Option<Noted>,
-}
-
-impl Noting {
-    #[inline]
-    pub(crate) fn begin() -> Noting {
-        NOTED.with(|noted| match noted.is_blank() {
-            true => Noting { outer: None },
-            false => Noting {
-                outer: Some(set_aside(noted)),
-            },
-        })
-    }
-
-    /// Moves what was noted to where it is kept.
-    #[inline]
-    pub(crate) fn end(self, kept: &Notes) {
-        NOTED.with(|noted| noted.move_to(kept));
-    }
-}
-
-impl Drop for Noting {
-    #[inline]
-    fn drop(&mut self) {
-        NOTED.with(|noted| {
-            noted.what.set(What::Nothing);
-            if let Some(outer) = self.outer {
-                noted.set(outer);
-            }
-        });
-    }
-}
-
-/// A step within a step is rare: out of the way of the others.
-#[cold]
-fn set_aside(noted: &Notes) -> Noted {
-    let outer = noted.get();
-    noted.what.set(What::Nothing);
-    outer
-}
-
 thread_local! {
     /// Who holds the locks that somebody waits for.
     static HOLDERS: RefCell<BTreeMap<u64, TaskAddress>> = const { RefCell::new(BTreeMap::new()) };
@@ -265,48 +225,20 @@ pub(crate) fn holder(of: WaitsOn) -> Option<TaskAddress> {
     HOLDERS.with_borrow(|holders| holders.get(&of.which).copied())
 }
 
-/// Who a waker wakes: the address of what all wakers of a task share.
+/// Where a task lies. Of a waker that is not the running task's: where it points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskAddress(pub(crate) usize);
 
 impl TaskAddress {
+    /// Of whoever this waker wakes.
     pub(crate) fn of(waker: &Waker) -> TaskAddress {
-        TaskAddress(waker.data().addr())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOCK: WaitsOn = WaitsOn::numbered(What::Lock, 1);
-    const EVENT: WaitsOn = WaitsOn::numbered(What::Event, 2);
-
-    fn ended(noting: Noting) -> Noted {
-        let kept = Notes::blank();
-        noting.end(&kept);
-        kept.get()
+        match running(waker) {
+            Some(task) => TaskAddress::of_task(&task),
+            None => TaskAddress(waker.data().addr()),
+        }
     }
 
-    #[test]
-    fn the_first_is_kept_and_the_others_are_counted() {
-        let noting = Noting::begin();
-        note(LOCK);
-        note(LOCK); // polled twice in one step
-        note(EVENT);
-        let noted = ended(noting);
-        assert_eq!((noted.first, noted.others), (LOCK, 1));
-    }
-
-    #[test]
-    fn a_step_within_a_step_notes_for_itself() {
-        let outer = Noting::begin();
-        note(LOCK);
-        let inner = Noting::begin();
-        note(EVENT);
-        assert_eq!(ended(inner).first, EVENT);
-        let noted = ended(outer);
-        assert_eq!((noted.first, noted.others), (LOCK, 0));
-        assert!(NOTED.with(Notes::is_blank));
+    pub(crate) fn of_task<T: ?Sized>(task: &Rc<T>) -> TaskAddress {
+        TaskAddress(Rc::as_ptr(task).cast::<()>().addr())
     }
 }

@@ -121,7 +121,7 @@ impl Timers {
     }
 
     pub(super) fn wake_at(self: &Rc<Self>, when: Duration, waker: &Waker) -> SleepTimer {
-        let handle = HandleCell::waking(waker.clone());
+        let handle = HandleCell::waking(waker);
         self.insert(when, handle.clone());
         SleepTimer {
             handle,

@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::Waker;
 
+use crate::sleeper::Sleeper;
 use crate::waits::TaskAddress;
 
 /// A callback that `call_soon` or a timer will run, at most once.
@@ -80,7 +81,7 @@ enum State {
 enum Action {
     Call(Box<dyn FnOnce()>),
     /// A sleeping future wants to be polled: nothing to box.
-    Wake(Waker),
+    Wake(Sleeper),
 }
 
 impl HandleCell {
@@ -92,11 +93,11 @@ impl HandleCell {
         })
     }
 
-    pub(crate) fn waking(waker: Waker) -> Rc<HandleCell> {
+    pub(crate) fn waking(waker: &Waker) -> Rc<HandleCell> {
         Rc::new(HandleCell {
             name: || "Waker",
             state: Cell::new(State::Waiting),
-            action: Cell::new(Some(Action::Wake(waker))),
+            action: Cell::new(Some(Action::Wake(Sleeper::of(waker)))),
         })
     }
 
@@ -109,7 +110,7 @@ impl HandleCell {
     pub(crate) fn sleeper(&self) -> Option<TaskAddress> {
         let action = self.action.take();
         let sleeper = match &action {
-            Some(Action::Wake(waker)) => Some(TaskAddress::of(waker)),
+            Some(Action::Wake(sleeper)) => sleeper.address(),
             _ => None,
         };
         self.action.set(action);
@@ -129,7 +130,7 @@ impl HandleCell {
         let action = self.action.take();
         match action {
             Some(Action::Call(callback)) => callback(),
-            Some(Action::Wake(waker)) => waker.wake(),
+            Some(Action::Wake(sleeper)) => sleeper.wake(),
             None => {}
         }
     }
@@ -145,14 +146,14 @@ impl HandleCell {
         true
     }
 
-    /// Has another waker woken in the place of the one given first.
+    /// Has somebody else woken in the place of whom it was made for.
     pub(crate) fn renew_waker(&self, waker: &Waker) {
         let known = self.action.take();
         let renewed = match known {
-            Some(Action::Wake(known)) if known.will_wake(waker) => known,
+            Some(Action::Wake(known)) if known.is(waker) => known,
             stale => {
                 drop(stale);
-                waker.clone()
+                Sleeper::of(waker)
             }
         };
         self.action.set(Some(Action::Wake(renewed)));

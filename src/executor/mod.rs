@@ -27,14 +27,10 @@ mod task_table; // every task that has not ended
 mod waker; //      what a future keeps to be polled again
 mod inbox; //      what other threads send
 mod step_end; //   who acts when a step is over
-mod budget; //     how often a step may complete at once
-mod own_step; //   how a step asks for another one
 
-pub(crate) use budget::{Budget, has_budget, has_budget_for, spend_for};
 pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
-pub(crate) use own_step::step_again;
 pub(crate) use step_end::AtStepEnd;
 pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
@@ -52,6 +48,7 @@ use std::time::Duration;
 
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::reactor::{Direction, Reactor, SourceId};
+use crate::step::Budget;
 
 use step_end::StepEnd;
 use task::{AnyTask, Entry, Polled, Stage, TaskCell};
@@ -162,7 +159,7 @@ impl Executor {
     pub(crate) fn run_step(&self, ready: Ready) {
         let outer = self.in_step.replace(true);
         match ready {
-            Ready::Task(TaskRef(task)) => self.step_task(&task, Budget::fresh()),
+            Ready::Task(TaskRef(task)) => self.step_task(&task, Budget::Fresh),
             Ready::Source(id, direction) => self.call_source(id, direction),
             Ready::Call(handle) => self.call_handle(&handle),
             Ready::Event(event) => {
@@ -271,7 +268,7 @@ impl Executor {
     {
         let task = self.admit(future);
         // D4: it is part of the step that runs, and spends of its budget.
-        self.step_task(&(task.clone() as Rc<dyn AnyTask>), Budget::inherited());
+        self.step_task(&(task.clone() as Rc<dyn AnyTask>), Budget::Inherited);
         Task::new(task)
     }
 
@@ -407,13 +404,15 @@ impl Executor {
             task.cancel_now();
             Polled::Ended
         } else {
-            task.poll(self.turn_began.get())
+            task.clone().poll(budget)
         };
-        drop(budget);
         self.current.set(outer);
         match polled {
-            Polled::Waits => {}
-            Polled::Again => wake(task.clone()),
+            Polled::Waits => entry.waits_since(self.turn_began.get()),
+            Polled::Again => {
+                entry.waits_since(self.turn_began.get());
+                wake(task.clone());
+            }
             Polled::Ended => self.end_task(&**task),
         }
     }
@@ -710,22 +709,5 @@ mod tests {
         executor.push(Ready::Event(Box::new(move || drop(callback_holds))));
         assert_eq!((executor.ready_len(), Rc::strong_count(&held)), (0, 1));
         Ok(())
-    }
-
-    #[test]
-    fn d_4_a_budget_ends_and_the_outer_one_is_kept_meanwhile() {
-        let spend_all = || {
-            std::iter::repeat_with(has_budget)
-                .take(1000)
-                .position(|has| !has)
-        };
-        assert_eq!(spend_all(), None, "none outside of steps");
-        let _outer = Budget::fresh();
-        assert!(has_budget());
-        {
-            let _inner = Budget::fresh();
-            assert_eq!(spend_all(), Some(128));
-        }
-        assert_eq!(spend_all(), Some(127));
     }
 }

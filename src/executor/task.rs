@@ -22,10 +22,10 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 
 use crate::error::{JoinError, PanicPayload};
+use crate::step::{Budget, LocalTask, Step};
 use crate::waiters::WaiterCell;
-use crate::waits::{Notes, Noting, TaskAddress};
+use crate::waits::{Notes, TaskAddress};
 
-use super::own_step::OwnStep;
 use super::task_table::{OwnWaker, TaskId};
 use super::{Executor, wake};
 
@@ -351,8 +351,8 @@ pub(super) enum Polled {
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
 pub(super) trait AnyTask {
     fn entry(&self) -> &Entry;
-    /// Polls the future once, in the turn that began at `now`.
-    fn poll(&self, now: u64) -> Polled;
+    /// Polls the future once.
+    fn poll(self: Rc<Self>, budget: Budget) -> Polled;
     /// Says whether the future is polled at this moment.
     fn is_polled(&self) -> bool;
     /// Drops the future instead of polling it: the task ended as cancelled.
@@ -430,13 +430,14 @@ impl Entry {
         u64::from(self.id.number())
     }
 
-    /// Says where its wakers point.
-    pub(super) fn address(&self) -> TaskAddress {
-        TaskAddress::of(&self.own_waker().waker)
-    }
-
     pub(super) fn waits(&self) -> &Waits {
         &self.waits
+    }
+
+    /// A step ended in the turn that began at `now`, and not the task.
+    #[inline]
+    pub(super) fn waits_since(&self, now: u64) {
+        self.waits.since.set(now);
     }
 
     #[inline]
@@ -607,27 +608,36 @@ impl<F: Future> TaskCell<F> {
     }
 }
 
-impl<F: Future> AnyTask for TaskCell<F> {
+impl<F: Future + 'static> LocalTask for TaskCell<F>
+where
+    F::Output: 'static,
+{
+    fn wake(self: Rc<Self>) {
+        wake(self);
+    }
+}
+
+impl<F: Future + 'static> AnyTask for TaskCell<F>
+where
+    F::Output: 'static,
+{
     fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    fn poll(&self, now: u64) -> Polled {
+    fn poll(self: Rc<Self>, budget: Budget) -> Polled {
         // R3: out of the cell, so that no borrow is alive while it is used or dropped.
         let Some(mut future) = self.future.take() else {
             return Polled::Ended; // while it was polled, by a loop that closed
         };
-        let Entry { waits, .. } = &self.entry;
         let waker = &self.entry.own_waker().waker;
-        let (noting, step) = (Noting::begin(), OwnStep::begin(waker));
+        let step = Step::begin(waker, self.clone(), budget);
         let mut cx = Context::from_waker(waker);
         // R10: a panic ends this task and nothing else.
         let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
             Ok(Poll::Pending) => {
                 self.future.set(Some(future));
-                noting.end(&waits.noted);
-                waits.since.set(now);
-                return match step.asked_again() {
+                return match step.end(&self.entry.waits.noted) {
                     true => Polled::Again,
                     false => Polled::Waits,
                 };
@@ -635,6 +645,7 @@ impl<F: Future> AnyTask for TaskCell<F> {
             Ok(Poll::Ready(value)) => Outcome::Value(value),
             Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
         };
+        drop(step);
         self.end(future, outcome);
         Polled::Ended
     }
@@ -664,7 +675,10 @@ impl<F: Future> AnyTask for TaskCell<F> {
     }
 }
 
-impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
+impl<F: Future + 'static> Join<F::Output> for TaskCell<F>
+where
+    F::Output: 'static,
+{
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
         if !self.entry.stage().has_ended() {
             self.entry.waiter.register(cx.waker());

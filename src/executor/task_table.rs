@@ -185,7 +185,7 @@ impl TaskTable {
                 (false, false) => (Stands::Waits, waits.since.get()),
             };
             Inspected {
-                address: task.entry().address(),
+                address: TaskAddress::of_task(task),
                 task: TaskRef(task.clone()),
                 stands,
                 noted: waits.noted.get(),

@@ -13,7 +13,7 @@ use std::mem;
 
 use crate::buffer::{BufferPool, ReadBuffer};
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
-use crate::executor::has_budget;
+use crate::step::has_budget;
 
 use super::reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, line_end, search};

@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::error::{ReadError, TimedOut};
-use crate::executor::has_budget;
+use crate::step::has_budget;
 
 use super::pull::offer_again;
 use super::reader::StreamReader;

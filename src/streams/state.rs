@@ -14,7 +14,8 @@ use crate::buffer::{BufferPool, ReadBuffer};
 use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
-use crate::executor::{has_budget_for, spend_for};
+
+use crate::step::{has_budget_for, spend_for};
 use crate::waiters::WaiterCell;
 use crate::waits::{NO_SOURCE, WaitsOn, What, note};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::contract::{ExtraInfoKey, Transport};
 use crate::error::{ConnError, TimedOut};
 use crate::event_loop::{get_running_loop, running_loop};
-use crate::executor::has_budget;
+use crate::step::has_budget;
 use crate::task::{spend_budget, yield_now};
 use crate::time::timeout_at;
 use crate::waits::{WaitsOn, What, noting};

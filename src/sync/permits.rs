@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::executor::has_budget;
+use crate::step::has_budget;
 use crate::waiters::{Wait, WaiterList};
 use crate::waits::{WaitsOn, What};
 

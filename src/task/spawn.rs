@@ -4,7 +4,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::event_loop::running_loop;
-use crate::executor::{Task, TaskRef, has_budget, step_again};
+use crate::executor::{Task, TaskRef};
+use crate::step::{has_budget, step_again};
 
 /// Runs a future as a task on the running loop; its first step comes in the next turn.
 ///

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::event_loop::{SleepTimer, running_loop};
-use crate::executor::step_again;
+use crate::step::step_again;
 
 /// Waits until `delay` is over, never less. Zero suspends for exactly one turn.
 ///

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::error::TimedOut;
 use crate::event_loop::running_loop;
-use crate::executor::has_budget;
+use crate::step::has_budget;
 use crate::waiters::WaiterCell;
 
 use super::alarm::Alarm;
