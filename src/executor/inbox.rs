@@ -11,18 +11,18 @@
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::LoopError;
 use crate::reactor::Notifier;
 
 use super::handle::Callback;
-use super::task_table::TaskId;
+use super::waker::TaskWaker;
 
 /// What other threads may ask of a loop.
 pub(crate) enum Message {
-    /// A task is to be polled.
-    Wake(TaskId),
+    /// The task of this waker is to be polled.
+    Wake(Arc<TaskWaker>),
     /// A callback is to be run, as by `call_soon`.
     Call(Box<dyn Callback + Send>),
 }

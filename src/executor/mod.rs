@@ -52,7 +52,8 @@ use crate::step::Budget;
 
 use step_end::StepEnd;
 use task::{AnyTask, Entry, Polled, Stage, TaskCell};
-use task_table::{OwnWaker, TaskTable};
+use task_table::TaskTable;
+use waker::Wakers;
 
 /// One entry of the ready queue.
 ///
@@ -75,6 +76,7 @@ pub(crate) struct Executor {
     ready: RefCell<VecDeque<Ready>>,
     tasks: RefCell<TaskTable>,
     step_end: StepEnd,
+    wakers: Wakers,
     inbox: Arc<Inbox>,
     reactor: Rc<Reactor>,
     /// The task whose step runs now.
@@ -106,6 +108,7 @@ impl Executor {
             ready: RefCell::default(),
             tasks: RefCell::default(),
             step_end: StepEnd::default(),
+            wakers: Wakers::new(inbox.clone()),
             inbox,
             reactor,
             current: Cell::new(None),
@@ -294,16 +297,7 @@ impl Executor {
             true => tasks.next_id_nowhere(),
             false => tasks.next_id(),
         };
-        let waker = tasks.make_waker(id, &self.inbox);
-        Entry::new(id, waker, self.turn_began.get(), Rc::downgrade(self))
-    }
-
-    /// Takes back the waker of a task that is over.
-    fn take_back(&self, waker: OwnWaker) {
-        // In the way is a table that is being dropped: then nobody needs it.
-        if let Ok(mut tasks) = self.tasks.try_borrow_mut() {
-            tasks.take_back(waker);
-        }
+        Entry::new(id, self.turn_began.get(), Rc::downgrade(self))
     }
 
     /// Queues the next step of the task with this id, unless it is queued already or has
@@ -404,7 +398,10 @@ impl Executor {
             task.cancel_now();
             Polled::Ended
         } else {
-            task.clone().poll(budget)
+            let lent = self.wakers.lend(entry);
+            let polled = task.clone().poll(lent.waker(), budget);
+            self.wakers.take_back(lent, entry);
+            polled
         };
         self.current.set(outer);
         match polled {
@@ -440,10 +437,10 @@ impl Executor {
     fn queue_mail(&self) {
         for message in self.inbox.collect() {
             match message {
-                Message::Wake(id) => {
-                    let task = self.tasks.borrow().get(id);
+                Message::Wake(waker) => {
+                    waker.mail_collected();
+                    let task = self.tasks.borrow().get(waker.id());
                     if let Some(task) = task {
-                        task.entry().own_waker().mail_collected();
                         wake(task);
                     }
                 }
@@ -679,22 +676,84 @@ mod tests {
         Ok(())
     }
 
+    /// Where the waker points that a step of a new task is lent, which nobody keeps.
+    fn lent(executor: &Rc<Executor>) -> usize {
+        let at = Rc::new(Cell::new(0));
+        let noted = at.clone();
+        let task = executor.spawn(poll_fn(move |cx| {
+            noted.set(cx.waker().clone().data().addr());
+            Poll::<()>::Pending
+        }));
+        run_what_is_queued(executor);
+        task.cancel();
+        run_what_is_queued(executor);
+        at.get()
+    }
+
     #[test]
-    fn a_waker_is_used_again_only_if_nobody_else_holds_it() -> io::Result<()> {
+    fn a_waker_serves_many_tasks_until_somebody_keeps_it() -> io::Result<()> {
         let (executor, _reports) = executor()?;
         let _local = Local::enter(&executor);
+        let spare = lent(&executor);
+        assert_eq!(lent(&executor), spare);
         let (held, waker) = sleeper(&executor);
-        let (given_up, same) = sleeper(&executor);
-        assert!(!waker.will_wake(&same));
-        drop(same);
+        assert_eq!(waker.data().addr(), spare);
+        let (_other, other) = sleeper(&executor);
+        assert!(!other.will_wake(&waker), "each is its task's own now");
+        assert_ne!(lent(&executor), spare);
+
         held.cancel();
-        given_up.cancel();
         run_what_is_queued(&executor);
         let (_next, _waker) = sleeper(&executor);
-        let (_third, third) = sleeper(&executor);
-        assert!(!third.will_wake(&waker));
         waker.wake();
         assert_eq!(executor.ready_len(), 0, "it names a task that ended");
+        Ok(())
+    }
+
+    #[test]
+    fn a_task_whose_waker_was_kept_is_polled_with_the_same_one_again() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let _local = Local::enter(&executor);
+        let kept = Rc::new(Cell::new(None::<Waker>));
+        let renewed = Rc::new(Cell::new(0));
+        let (keeps, counts) = (kept.clone(), renewed.clone());
+        let _task = executor.spawn(poll_fn(move |cx| {
+            let known = keeps.take().filter(|known| known.will_wake(cx.waker()));
+            let known = known.unwrap_or_else(|| {
+                counts.set(counts.get() + 1);
+                cx.waker().clone()
+            });
+            keeps.set(Some(known));
+            Poll::<()>::Pending
+        }));
+        for _ in 0..3 {
+            run_what_is_queued(&executor);
+            lent(&executor);
+            let waker = kept.take().expect("it was polled");
+            waker.wake_by_ref();
+            kept.set(Some(waker));
+        }
+        assert_eq!(renewed.get(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_step_within_a_step_is_lent_another_waker() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let _local = Local::enter(&executor);
+        let spawns = executor.clone();
+        let differ = executor.spawn(poll_fn(move |cx| {
+            let outer = cx.waker().clone();
+            let at = Rc::new(Cell::new(true));
+            let noted = at.clone();
+            let _eager = spawns.spawn_eager(poll_fn(move |cx| {
+                noted.set(cx.waker().will_wake(&outer));
+                Poll::<()>::Pending
+            }));
+            Poll::Ready(!at.get())
+        }));
+        run_what_is_queued(&executor);
+        assert_eq!(differ.take_outcome().and_then(Result::ok), Some(true));
         Ok(())
     }
 

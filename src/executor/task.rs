@@ -19,14 +19,14 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::error::{JoinError, PanicPayload};
 use crate::step::{Budget, LocalTask, Step};
 use crate::waiters::WaiterCell;
 use crate::waits::{Notes, TaskAddress};
 
-use super::task_table::{OwnWaker, TaskId};
+use super::task_table::TaskId;
 use super::{Executor, wake};
 
 /// A running task; awaiting it gives what its future returns.
@@ -352,7 +352,7 @@ pub(super) enum Polled {
 pub(super) trait AnyTask {
     fn entry(&self) -> &Entry;
     /// Polls the future once.
-    fn poll(self: Rc<Self>, budget: Budget) -> Polled;
+    fn poll(self: Rc<Self>, waker: &Waker, budget: Budget) -> Polled;
     /// Says whether the future is polled at this moment.
     fn is_polled(&self) -> bool;
     /// Drops the future instead of polling it: the task ended as cancelled.
@@ -373,8 +373,8 @@ pub(super) trait Join<T>: AnyTask {
 /// What any task has, whatever its future is.
 pub(super) struct Entry {
     id: TaskId,
-    /// `None` only while it is dropped.
-    waker: Option<OwnWaker>,
+    /// Its own, once somebody cloned the one it was polled with. Not here while it is lent.
+    waker: Cell<Option<Waker>>,
     stage: Cell<Stage>,
     detached: Cell<bool>,
     waits: Waits,
@@ -404,10 +404,10 @@ struct Rest {
 }
 
 impl Entry {
-    pub(super) fn new(id: TaskId, waker: OwnWaker, since: u64, executor: Weak<Executor>) -> Entry {
+    pub(super) fn new(id: TaskId, since: u64, executor: Weak<Executor>) -> Entry {
         Entry {
             id,
-            waker: Some(waker),
+            waker: Cell::new(None),
             stage: Cell::new(Stage::Waits),
             detached: Cell::new(false),
             waits: Waits {
@@ -441,10 +441,21 @@ impl Entry {
     }
 
     #[inline]
-    pub(super) fn own_waker(&self) -> &OwnWaker {
-        (self.waker.as_ref()).expect("a task has its waker until it is dropped")
+    pub(super) fn take_waker(&self) -> Option<Waker> {
+        self.waker.take()
     }
 
+    #[inline]
+    pub(super) fn keep_waker(&self, waker: Waker) {
+        self.waker.set(Some(waker));
+    }
+
+    #[inline]
+    pub(super) fn task_id(&self) -> TaskId {
+        self.id
+    }
+
+    #[inline]
     pub(super) fn is_named(&self, id: TaskId) -> bool {
         self.id == id
     }
@@ -524,14 +535,6 @@ impl Entry {
         let seen = look(&rest);
         self.rest.set(Some(rest));
         seen
-    }
-}
-
-impl Drop for Entry {
-    fn drop(&mut self) {
-        if let (Some(waker), Some(executor)) = (self.waker.take(), self.executor.upgrade()) {
-            executor.take_back(waker);
-        }
     }
 }
 
@@ -625,12 +628,11 @@ where
         &self.entry
     }
 
-    fn poll(self: Rc<Self>, budget: Budget) -> Polled {
+    fn poll(self: Rc<Self>, waker: &Waker, budget: Budget) -> Polled {
         // R3: out of the cell, so that no borrow is alive while it is used or dropped.
         let Some(mut future) = self.future.take() else {
             return Polled::Ended; // while it was polled, by a loop that closed
         };
-        let waker = &self.entry.own_waker().waker;
         let step = Step::begin(waker, self.clone(), budget);
         let mut cx = Context::from_waker(waker);
         // R10: a panic ends this task and nothing else.

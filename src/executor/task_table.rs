@@ -6,17 +6,13 @@
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use slab::Slab;
 
 use crate::waits::{Noted, TaskAddress};
 
-use super::inbox::Inbox;
 use super::task::{AnyTask, TaskRef};
-use super::waker::TaskWaker;
 
 /// Names a task. The id of one that ended names nothing.
 ///
@@ -30,17 +26,7 @@ pub(crate) struct TaskId(NonZeroU64);
 #[derive(Default)]
 pub(super) struct TaskTable {
     tasks: Slab<Rc<dyn AnyTask>>,
-    /// What is left of tasks that ended, to spare the next ones an allocation each.
-    ///
-    /// Invariant: nobody else holds them.
-    spare: Vec<OwnWaker>,
     last_number: u32,
-}
-
-/// A task's waker, and what its clones share.
-pub(super) struct OwnWaker {
-    pub(super) waker: Waker,
-    shared: Arc<TaskWaker>,
 }
 
 /// A task that has not ended, as it is at this moment.
@@ -59,11 +45,6 @@ pub(crate) enum Stands {
     Queued,
     Waits,
 }
-
-/// Wakers kept for reuse, at most.
-///
-/// 1024: a burst of that many short tasks allocates no wakers the second time.
-const MAX_SPARE: usize = 1024;
 
 /// The index of a task that was never in a table: its loop was closed.
 const NOWHERE: u32 = u32::MAX;
@@ -92,21 +73,6 @@ impl TaskId {
     }
 }
 
-impl OwnWaker {
-    fn new(id: TaskId, inbox: &Arc<Inbox>) -> OwnWaker {
-        let shared = Arc::new(TaskWaker::new(id, inbox.clone()));
-        OwnWaker {
-            waker: Waker::from(shared.clone()),
-            shared,
-        }
-    }
-
-    /// The inbox was emptied.
-    pub(super) fn mail_collected(&self) {
-        self.shared.mail_collected();
-    }
-}
-
 impl TaskTable {
     pub(super) fn len(&self) -> usize {
         self.tasks.len()
@@ -128,25 +94,6 @@ impl TaskTable {
         let number = NonZeroU32::new(self.last_number.wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.last_number = number.get();
         number
-    }
-
-    /// Makes a waker for a task.
-    pub(super) fn make_waker(&mut self, id: TaskId, inbox: &Arc<Inbox>) -> OwnWaker {
-        match self.spare.pop() {
-            Some(spare) => {
-                spare.shared.reuse(id);
-                spare
-            }
-            None => OwnWaker::new(id, inbox),
-        }
-    }
-
-    /// Takes back the waker of a task that is over.
-    pub(super) fn take_back(&mut self, waker: OwnWaker) {
-        // Only if nobody else holds it: a waker that is kept must go on naming its task.
-        if self.spare.len() < MAX_SPARE && TaskWaker::is_held_only_by_its_task(&waker.shared) {
-            self.spare.push(waker);
-        }
     }
 
     /// Takes in the task for which the last [`next_id`](Self::next_id) was.

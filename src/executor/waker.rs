@@ -3,19 +3,129 @@
 //! A `Waker` must be `Send`; our futures aren't. So a waker carries the task's id, and
 //! the task table has the rest. Woken on the loop's own thread, it queues the task: no
 //! lock, no system call. Woken on another, it takes the inbox.
+//!
+//! ```text
+//!   a step begins: lend ──► the task's own waker, if it has one
+//!                       └─► the spare one, which names the task for this step
+//!   a step ends:   was the spare one cloned? ──no──► it serves the next step
+//!                                            └─yes─► it is the task's own from now on
+//! ```
+//!
+//! The loop's own futures keep the task itself (`sleeper.rs`), so most tasks never have a
+//! waker of their own: nothing to allocate, and nothing to keep while they wait.
 
+use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
-use std::task::Wake;
+use std::task::{Wake, Waker};
 
 use super::inbox::{Inbox, Message};
+use super::task::Entry;
 use super::task_table::TaskId;
 use super::wake_locally;
 
-/// What a task's wakers share.
-pub(super) struct TaskWaker {
-    /// The id of the task. Written only while nobody but its task holds this.
+/// Where wakers are lent from, a step at a time.
+pub(super) struct Wakers {
+    inbox: Arc<Inbox>,
+    /// `None` while it is lent.
+    spare: Cell<Option<Spare>>,
+}
+
+/// A waker that a task is polled with.
+pub(super) enum Lent {
+    /// The task's own.
+    Own(Waker),
+    Spare(Spare),
+}
+
+/// A waker that names whatever task it serves.
+///
+/// Invariant: nobody else holds it when a step begins.
+pub(super) struct Spare {
+    waker: Waker,
+    shared: Arc<TaskWaker>,
+}
+
+impl Wakers {
+    pub(super) fn new(inbox: Arc<Inbox>) -> Wakers {
+        Wakers {
+            inbox,
+            spare: Cell::new(None),
+        }
+    }
+
+    /// Lends a waker for one step of a task.
+    #[inline]
+    pub(super) fn lend(&self, task: &Entry) -> Lent {
+        match task.take_waker() {
+            Some(own) => Lent::Own(own),
+            None => Lent::Spare(self.spare_for(task.task_id())),
+        }
+    }
+
+    #[inline]
+    fn spare_for(&self, id: TaskId) -> Spare {
+        match self.spare.take() {
+            Some(spare) => {
+                spare.shared.serve(id);
+                spare
+            }
+            None => Spare::new(id, &self.inbox),
+        }
+    }
+
+    /// Takes back what was lent to this task.
+    #[inline]
+    pub(super) fn take_back(&self, lent: Lent, task: &Entry) {
+        match lent {
+            Lent::Own(own) => task.keep_waker(own),
+            Lent::Spare(spare) if spare.is_held_by_nobody_else() => self.spare.set(Some(spare)),
+            // Whoever holds a clone must find the same waker in the next step.
+            Lent::Spare(spare) => task.keep_waker(spare.waker),
+        }
+    }
+}
+
+impl Lent {
+    #[inline]
+    pub(super) fn waker(&self) -> &Waker {
+        match self {
+            Lent::Own(own) => own,
+            Lent::Spare(spare) => &spare.waker,
+        }
+    }
+}
+
+impl Spare {
+    #[cold]
+    fn new(id: TaskId, inbox: &Arc<Inbox>) -> Spare {
+        let shared = Arc::new(TaskWaker {
+            index: AtomicU32::new(id.index()),
+            number: AtomicU32::new(id.number()),
+            inbox: inbox.clone(),
+            mailed: AtomicBool::new(false),
+        });
+        Spare {
+            waker: Waker::from(shared.clone()),
+            shared,
+        }
+    }
+
+    /// Says whether all clones are gone, and no wake by one is in the inbox.
+    #[inline]
+    fn is_held_by_nobody_else(&self) -> bool {
+        // This one, and what the waker holds.
+        let alone = Arc::strong_count(&self.shared) == 2;
+        // What others did with the last clone comes before what the next step does.
+        fence(Ordering::Acquire);
+        alone
+    }
+}
+
+/// What a waker and its clones share.
+pub(crate) struct TaskWaker {
+    /// The id of the task. Written only while nobody but the loop holds this.
     index: AtomicU32,
     number: AtomicU32,
     inbox: Arc<Inbox>,
@@ -24,33 +134,17 @@ pub(super) struct TaskWaker {
     /// Set by whoever sends one, cleared when the loop collects it. Both swap: whoever
     /// finds it set sends nothing, so what it did before must reach the loop through the
     /// flag itself, and a plain store would read nothing of it.
+    ///
+    /// Invariant: not set while nobody but the loop holds this, for the message holds it too.
     mailed: AtomicBool,
 }
 
 impl TaskWaker {
-    pub(super) fn new(id: TaskId, inbox: Arc<Inbox>) -> TaskWaker {
-        TaskWaker {
-            index: AtomicU32::new(id.index()),
-            number: AtomicU32::new(id.number()),
-            inbox,
-            mailed: AtomicBool::new(false),
-        }
-    }
-
-    /// Says whether all clones are gone: then it may serve another task.
-    pub(super) fn is_held_only_by_its_task(shared: &Arc<TaskWaker>) -> bool {
-        // The task holds two: this one, and the waker that it is polled with.
-        let alone = Arc::strong_count(shared) == 2;
-        // What others did with the last clone comes before what the next task does.
-        fence(Ordering::Acquire);
-        alone
-    }
-
-    /// Serves another task, once nobody else holds it.
-    pub(super) fn reuse(&self, id: TaskId) {
+    /// Names another task, while nobody else holds it.
+    #[inline]
+    fn serve(&self, id: TaskId) {
         self.index.store(id.index(), Ordering::Relaxed);
         self.number.store(id.number(), Ordering::Relaxed);
-        self.mailed.store(false, Ordering::Relaxed);
     }
 
     /// The inbox was emptied. A wake from now on sends another message.
@@ -61,7 +155,7 @@ impl TaskWaker {
     }
 
     #[inline]
-    fn id(&self) -> TaskId {
+    pub(super) fn id(&self) -> TaskId {
         let number = NonZeroU32::new(self.number.load(Ordering::Relaxed));
         TaskId::new(
             self.index.load(Ordering::Relaxed),
@@ -82,7 +176,7 @@ impl Wake for TaskWaker {
         }
         if !self.mailed.swap(true, Ordering::AcqRel) {
             // A closed loop polls nobody any more: nothing is lost.
-            let _ = self.inbox.send(Message::Wake(id));
+            let _ = self.inbox.send(Message::Wake(self.clone()));
         }
     }
 }
