@@ -26,14 +26,14 @@ mod error; //       what can go wrong, as values
 mod explained; //   errors of the system, and what was attempted
 mod address; //     where an end of a connection is
 mod buffer; //      bytes that came or go
+
+mod reactor; //     what the operating system says is ready
+// Layer 2
+mod executor; //    the ready queue, the task table, wakers
 mod step; //        what a task may ask and say while it is polled
 mod waits; //       what a task waits for, noted as it begins to
 mod sleeper; //     who is to be woken
 mod waiters; //     who sleeps on what
-// Layer 1
-mod reactor; //     what the operating system says is ready
-// Layer 2
-mod executor; //    the ready queue, the task table, wakers
 // Layer 3
 mod event_loop; //  one turn after another; timers, handles, threads, run
 // Layer 4a

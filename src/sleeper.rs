@@ -1,5 +1,7 @@
 //! The sleeper: who is to be woken, once what it waits for is there.
 //!
+//! Layer 2. Above: the waiters, timers. Beside: the executor.
+//!
 //! ```text
 //!   Sleeper::of(cx.waker()) ──the waker that the running task is polled with──► the task
 //!                           └─any other: a future in between polls in its own way─► a clone
@@ -12,10 +14,10 @@
 //! A task that waits for something in its own future is so held by what it holds. That circle
 //! is cut when the task ends, at the latest with its loop: then its future is dropped.
 
-use std::rc::Rc;
 use std::task::Waker;
 
-use crate::step::{LocalTask, is_running, running};
+use crate::executor::TaskRef;
+use crate::step::{is_running, running};
 use crate::waits::TaskAddress;
 
 /// Who sleeps; by default, nobody.
@@ -24,7 +26,7 @@ use crate::waits::TaskAddress;
 pub(crate) struct Sleeper(Who);
 
 enum Who {
-    Task(Rc<dyn LocalTask>),
+    Task(TaskRef),
     /// In a box, since it is rare, and the two words of a waker leave no room for the rest.
     Other(Option<Box<Waker>>),
 }
@@ -79,7 +81,7 @@ impl Sleeper {
     /// Says who it is, as far as that is known.
     pub(crate) fn address(&self) -> Option<TaskAddress> {
         match &self.0 {
-            Who::Task(task) => Some(TaskAddress::of_task(task)),
+            Who::Task(task) => Some(task.address()),
             Who::Other(waker) => waker.as_ref().map(|w| TaskAddress::of(w)),
         }
     }

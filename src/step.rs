@@ -1,6 +1,7 @@
 //! The step: what a task may ask, and say, while it is polled.
 //!
-//! Layer 0. Above: whatever a future calls on its way; the executor, which takes the steps.
+//! Layer 2. Above: whatever a future calls on its way. Beside: the executor, which takes the
+//! steps.
 //!
 //! ```text
 //!   Step::begin ──► STEP ──► poll
@@ -20,9 +21,9 @@
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
-use std::rc::Rc;
 use std::task::Waker;
 
+use crate::executor::TaskRef;
 use crate::waits::{Noted, Notes};
 
 /// Completions without waiting that one step of a task may see (D4).
@@ -40,19 +41,13 @@ const BYTES_EACH: usize = 2 * 1024;
 /// What is not bounded: futures polled outside any task of ours.
 const UNBOUNDED: u32 = u32::MAX;
 
-/// A task of a loop on this thread, as whoever is to wake it sees it.
-pub(crate) trait LocalTask {
-    /// Queues its next step, unless it is queued already or has ended.
-    fn wake(self: Rc<Self>);
-}
-
 /// What is known of the step that runs on this thread.
 struct Now {
     /// Where the waker points that the task is polled with; zero if no step runs.
     waker: Cell<usize>,
     /// The task. [`Step`] takes it out again, so the thread has nothing to drop at its end;
     /// and what has nothing to drop is found more quickly.
-    task: Cell<Option<ManuallyDrop<Rc<dyn LocalTask>>>>,
+    task: Cell<Option<ManuallyDrop<TaskRef>>>,
     /// It asked for another step.
     again: Cell<bool>,
     /// Completions that it has left.
@@ -82,15 +77,16 @@ pub(crate) enum Budget {
 }
 
 /// A step of a task, from before its poll until after it.
+#[must_use = "a step that begins must end"]
 pub(crate) struct Step {
-    /// The step around this one.
-    outer: Option<Outer>,
+    /// The step around this one. In a box, since it is rare.
+    outer: Option<Box<Outer>>,
 }
 
 /// What a step around another one gets back.
 struct Outer {
     waker: usize,
-    task: Option<ManuallyDrop<Rc<dyn LocalTask>>>,
+    task: Option<ManuallyDrop<TaskRef>>,
     again: bool,
     /// `None`: what the inner one leaves of it.
     budget: Option<u32>,
@@ -100,64 +96,51 @@ struct Outer {
 impl Step {
     /// Begins a step of `task`, which is polled with `waker`, and with no other.
     #[inline]
-    pub(crate) fn begin(waker: &Waker, task: Rc<dyn LocalTask>, budget: Budget) -> Step {
-        NOW.with(|now| {
-            let outer = match now.waker.replace(waker.data().addr()) {
-                0 => None,
-                outer => Some(now.set_aside(outer, budget)),
-            };
-            now.task.set(Some(ManuallyDrop::new(task)));
-            if budget == Budget::Fresh || outer.is_none() {
-                now.budget.set(STEP_BUDGET);
-            }
-            Step { outer }
-        })
+    pub(crate) fn begin(waker: &Waker, task: TaskRef, budget: Budget) -> Step {
+        let outer = match NOW.with(|now| now.waker.replace(waker.data().addr())) {
+            0 => None,
+            outer => Some(NOW.with(|now| now.set_aside(outer, budget))),
+        };
+        NOW.with(|now| now.task.set(Some(ManuallyDrop::new(task))));
+        if budget == Budget::Fresh || outer.is_none() {
+            NOW.with(|now| now.budget.set(STEP_BUDGET));
+        }
+        Step { outer }
     }
 
     /// Moves what was noted to where it is kept, and says whether another step is due.
     #[inline]
     pub(crate) fn end(self, kept: &Notes) -> bool {
-        NOW.with(|now| {
-            now.notes.move_to(kept);
-            now.again.get()
-        })
-    }
-}
-
-impl Drop for Step {
-    #[inline]
-    fn drop(&mut self) {
-        let task = NOW.with(|now| {
-            let task = now.task.take();
-            now.waker.set(0);
-            now.again.set(false);
-            now.budget.set(match &self.outer {
-                None => UNBOUNDED,
-                Some(outer) => outer.budget.unwrap_or(now.budget.get()),
-            });
-            now.notes.clear();
-            if let Some(outer) = self.outer.take() {
-                now.give_back(outer);
-            }
-            task
-        });
+        NOW.with(|now| now.notes.move_to(kept));
+        let again = NOW.with(|now| now.again.replace(false));
+        let task = NOW.with(|now| now.task.take());
+        match self.outer {
+            None => NOW.with(Now::clear),
+            Some(outer) => NOW.with(|now| now.give_back(*outer)),
+        }
         drop(task.map(ManuallyDrop::into_inner));
+        again
     }
 }
 
 impl Now {
     /// A step within a step is rare: out of the way of the others.
     #[cold]
-    fn set_aside(&self, waker: usize, budget: Budget) -> Outer {
-        let noted = self.notes.get();
-        self.notes.clear();
-        Outer {
+    fn set_aside(&self, waker: usize, budget: Budget) -> Box<Outer> {
+        Box::new(Outer {
             waker,
             task: self.task.take(),
             again: self.again.replace(false),
             budget: (budget == Budget::Fresh).then(|| self.budget.get()),
-            noted,
-        }
+            noted: self.notes.take(),
+        })
+    }
+
+    /// No step runs any more.
+    #[inline]
+    fn clear(&self) {
+        self.waker.set(0);
+        self.budget.set(UNBOUNDED);
     }
 
     #[cold]
@@ -165,7 +148,19 @@ impl Now {
         self.waker.set(outer.waker);
         self.task.set(outer.task);
         self.again.set(outer.again);
+        if let Some(budget) = outer.budget {
+            self.budget.set(budget);
+        }
         self.notes.set(outer.noted);
+    }
+
+    /// What looks must call nobody.
+    #[inline]
+    fn look_at_task<R>(&self, look: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+        let task = self.task.take();
+        let seen = look(task.as_deref());
+        self.task.set(task);
+        seen
     }
 
     /// A waker that does nothing points to zero, as the one of no step.
@@ -225,35 +220,17 @@ pub(crate) fn step_again(waker: &Waker) {
 
 /// Returns the task whose step runs, if this is the waker that it is polled with.
 #[inline]
-pub(crate) fn running(waker: &Waker) -> Option<Rc<dyn LocalTask>> {
-    NOW.with(|now| {
-        if !now.is_polled_with(waker) {
-            return None;
-        }
-        let task = now.task.take();
-        let running = task.as_deref().cloned();
-        now.task.set(task);
-        running
+pub(crate) fn running(waker: &Waker) -> Option<TaskRef> {
+    NOW.with(|now| match now.is_polled_with(waker) {
+        true => now.look_at_task(|task| task.cloned()),
+        false => None,
     })
 }
 
 /// Says whether this is the task whose step runs, and this the waker that it is polled with.
 #[inline]
-pub(crate) fn is_running(task: &Rc<dyn LocalTask>, waker: &Waker) -> bool {
-    NOW.with(|now| {
-        if !now.is_polled_with(waker) {
-            return false;
-        }
-        let running = now.task.take();
-        let is_same = (running.as_deref()).is_some_and(|running| same(running, task));
-        now.task.set(running);
-        is_same
-    })
-}
-
-/// By where they lie: the same task may have two tables of methods.
-fn same(one: &Rc<dyn LocalTask>, other: &Rc<dyn LocalTask>) -> bool {
-    Rc::as_ptr(one).cast::<()>() == Rc::as_ptr(other).cast::<()>()
+pub(crate) fn is_running(task: &TaskRef, waker: &Waker) -> bool {
+    NOW.with(|now| now.is_polled_with(waker) && now.look_at_task(|running| running == Some(task)))
 }
 
 /// Lends the notes of the step that runs, if one does.
@@ -264,96 +241,4 @@ pub(crate) fn with_notes(f: impl FnOnce(&Notes)) {
             f(&now.notes);
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::waits::{WaitsOn, What, note};
-
-    use super::*;
-
-    const LOCK: WaitsOn = WaitsOn::numbered(What::Lock, 1);
-    const EVENT: WaitsOn = WaitsOn::numbered(What::Event, 2);
-
-    /// A task that nobody wakes.
-    struct Nobody;
-
-    impl LocalTask for Nobody {
-        fn wake(self: Rc<Self>) {}
-    }
-
-    fn begin(waker: &Waker, budget: Budget) -> Step {
-        Step::begin(waker, Rc::new(Nobody), budget)
-    }
-
-    /// A waker that is no other's.
-    fn waker() -> Waker {
-        struct Silent;
-        impl std::task::Wake for Silent {
-            fn wake(self: std::sync::Arc<Self>) {}
-        }
-        // Something to allocate: two of what takes no memory may lie at one place.
-        Waker::from(std::sync::Arc::new(Silent))
-    }
-
-    fn ended(step: Step) -> (Noted, bool) {
-        let kept = Notes::blank();
-        let again = step.end(&kept);
-        (kept.get(), again)
-    }
-
-    fn spend_all() -> Option<usize> {
-        std::iter::repeat_with(has_budget)
-            .take(1000)
-            .position(|has| !has)
-    }
-
-    #[test]
-    fn the_first_is_kept_and_the_others_are_counted() {
-        let step = begin(&waker(), Budget::Fresh);
-        note(LOCK);
-        note(LOCK); // polled twice in one step
-        note(EVENT);
-        let (noted, _) = ended(step);
-        assert_eq!((noted.first, noted.others), (LOCK, 1));
-    }
-
-    #[test]
-    fn a_step_within_a_step_speaks_for_itself() {
-        let (outer_waker, inner_waker) = (waker(), waker());
-        let outer = begin(&outer_waker, Budget::Fresh);
-        note(LOCK);
-        let task = running(&outer_waker).expect("it runs");
-        let inner = begin(&inner_waker, Budget::Fresh);
-        note(EVENT);
-        step_again(&inner_waker);
-        assert!(running(&outer_waker).is_none());
-        let (noted, again) = ended(inner);
-        assert_eq!((noted.first, again), (EVENT, true));
-        assert!(is_running(&task, &outer_waker));
-        let (noted, again) = ended(outer);
-        assert_eq!((noted.first, noted.others, again), (LOCK, 0, false));
-        assert!(running(&outer_waker).is_none());
-    }
-
-    #[test]
-    fn d_4_a_budget_ends_and_the_outer_one_is_kept_meanwhile() {
-        let (outer_waker, inner_waker) = (waker(), waker());
-        assert_eq!(spend_all(), None, "none outside of steps");
-        let outer = begin(&outer_waker, Budget::Fresh);
-        assert!(has_budget());
-        {
-            let _inner = begin(&inner_waker, Budget::Fresh);
-            assert_eq!(spend_all(), Some(128));
-        }
-        {
-            let _eager = begin(&inner_waker, Budget::Inherited);
-            assert!(has_budget());
-        }
-        assert_eq!(spend_all(), Some(126));
-        drop(outer);
-        assert_eq!(spend_all(), None);
-        let _in_a_callback = begin(&outer_waker, Budget::Inherited);
-        assert_eq!(spend_all(), Some(128));
-    }
 }

@@ -1,6 +1,6 @@
 //! The waiters: who sleeps on what.
 //!
-//! Layer 0. Above: join handles, reads, `drain`, locks. Below: the sleeper.
+//! Layer 2. Above: join handles, reads, `drain`, locks. Below: the sleeper.
 //!
 //! ```text
 //!   a future that must wait ──register──► WaiterCell   at most one sleeper

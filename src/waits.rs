@@ -1,6 +1,6 @@
 //! The waits: what the task whose step runs began to wait for.
 //!
-//! Layer 0. Above: whatever makes a task wait; the executor, which keeps what was noted.
+//! Layer 2. Above: whatever makes a task wait; the executor, which keeps what was noted.
 //!
 //! ```text
 //!   a step begins ──► poll ──► a future must wait ──note──► what is known of the step
@@ -18,7 +18,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::Waker;
 
 use crate::step::{running, with_notes};
@@ -160,9 +159,11 @@ impl Notes {
         self.what.get() == What::Nothing
     }
 
-    #[inline]
-    pub(crate) fn clear(&self) {
+    /// Takes what was noted, and is blank then.
+    pub(crate) fn take(&self) -> Noted {
+        let noted = self.get();
         self.what.set(What::Nothing);
+        noted
     }
 
     #[inline]
@@ -233,12 +234,8 @@ impl TaskAddress {
     /// Of whoever this waker wakes.
     pub(crate) fn of(waker: &Waker) -> TaskAddress {
         match running(waker) {
-            Some(task) => TaskAddress::of_task(&task),
+            Some(task) => task.address(),
             None => TaskAddress(waker.data().addr()),
         }
-    }
-
-    pub(crate) fn of_task<T: ?Sized>(task: &Rc<T>) -> TaskAddress {
-        TaskAddress(Rc::as_ptr(task).cast::<()>().addr())
     }
 }

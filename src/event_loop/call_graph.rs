@@ -479,7 +479,8 @@ struct Capture<'a> {
 
 impl Capture<'_> {
     fn new<'a>(handle: &'a LoopHandle, inspected: &[Inspected]) -> Capture<'a> {
-        let numbers = (inspected.iter()).map(|task| (task.address.0 as u64, task.task.number()));
+        let numbers =
+            (inspected.iter()).map(|task| (task.task.address().0 as u64, task.task.number()));
         let mut times = handle.core().timers.sleepers();
         times.sort_unstable();
         Capture {
@@ -517,7 +518,7 @@ impl Capture<'_> {
         if noted.others > 0 {
             waits_for.push(WaitsFor::Others(noted.others.into()));
         }
-        waits_for.extend(self.times_at(inspected.address));
+        waits_for.extend(self.times_at(inspected.task.address()));
         waits_for
     }
 

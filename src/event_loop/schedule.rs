@@ -76,6 +76,13 @@ impl<T> Schedule<T> {
         self.fresh.peek().max(self.sorted.last()).map(Entry::read)
     }
 
+    /// Returns when what is first is due, in nanoseconds; the greatest there is if nothing is.
+    #[inline]
+    pub(super) fn first_when(&self) -> u64 {
+        let first = self.fresh.peek().max(self.sorted.last());
+        first.map_or(u64::MAX, |first| first.when)
+    }
+
     /// Takes out what is due first.
     pub(super) fn pop(&mut self) -> Option<T> {
         let first = match self.fresh.peek() > self.sorted.last() {

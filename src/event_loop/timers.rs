@@ -178,6 +178,12 @@ impl Timers {
         schedule.first().map(|(when, _)| when)
     }
 
+    /// Says whether no timer is due at this time, in nanoseconds, or before.
+    #[inline]
+    pub(super) fn all_are_later_than(&self, time: u64) -> bool {
+        self.schedule.borrow().first_when() > time
+    }
+
     /// Takes the first timer out if it is due at `now`.
     #[inline]
     pub(super) fn pop_due(&self, now: Duration) -> Option<Rc<HandleCell>> {

@@ -57,13 +57,34 @@ const TURNS_PER_READING: u32 = 8;
 const FETCHED: usize = 32;
 
 /// What passed since the last poll.
-#[derive(Default)]
 pub(super) struct SincePoll {
     turns: Cell<u32>,
     steps: Cell<usize>,
     at: Cell<Duration>,
-    /// The clock as it was last read for a turn; `None` if any time may have passed since.
-    last_reading: Cell<Option<Duration>>,
+    /// A timer that is due later than this can't be due yet, as the clock was last read. In
+    /// nanoseconds; the greatest there is if any time may have passed since.
+    soon: Cell<u64>,
+}
+
+impl Default for SincePoll {
+    fn default() -> SincePoll {
+        SincePoll {
+            turns: Cell::new(0),
+            steps: Cell::new(0),
+            at: Cell::new(Duration::ZERO),
+            soon: Cell::new(u64::MAX),
+        }
+    }
+}
+
+/// Whether a turn polls, and how it knows what is due.
+enum Poll {
+    /// It must.
+    Due,
+    /// It may do without, and judges by this time what is due.
+    Skipped(Duration),
+    /// It may do without, and no timer can be due.
+    SkippedSoonAfter,
 }
 
 impl SincePoll {
@@ -80,7 +101,7 @@ impl SincePoll {
 
     /// The loop is entered: there is no knowing how long it stood still.
     pub(super) fn stood_still(&self) {
-        self.last_reading.set(None);
+        self.soon.set(u64::MAX);
     }
 }
 
@@ -88,11 +109,15 @@ impl LoopCore {
     /// Runs one turn. `None` may sleep until something happens.
     pub(super) fn run_once(&self, max_wait: Option<Duration>) -> io::Result<()> {
         self.begin();
-        let now = match self.skip_poll() {
-            Some(now) => now,
-            None => self.wait(max_wait)?,
+        let due = match self.skip_poll() {
+            Poll::Due => {
+                let now = self.wait(max_wait)?;
+                self.queue_due(now)
+            }
+            Poll::Skipped(now) => self.queue_due(now),
+            Poll::SkippedSoonAfter => 0,
         };
-        self.finish(now);
+        self.finish(due);
         Ok(())
     }
 
@@ -104,37 +129,35 @@ impl LoopCore {
 
     /// D26: a task woken by an I/O callback runs in the next turn; a poll before that
     /// would cost each request a system call, and find nothing.
-    ///
-    /// Returns the time by which the turn judges what is due, if it may do without a poll.
-    fn skip_poll(&self) -> Option<Duration> {
+    fn skip_poll(&self) -> Poll {
         if self.executor.ready_len() == 0 || self.reactor.has_retained() {
-            return None;
+            return Poll::Due;
         }
         let since = &self.since_poll;
         let turns = since.turns.get() + 1;
         since.turns.set(turns);
         if turns > MAX_SKIPPED_TURNS || since.steps.get() >= MAX_SKIPPED_STEPS {
-            return None;
+            return Poll::Due;
         }
-        let now = match since.last_reading.get() {
-            Some(known) if turns % TURNS_PER_READING != 0 && !self.may_be_due(known) => known,
-            _ => self.read_clock(),
-        };
-        (now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME).then_some(now)
-    }
-
-    /// Says whether a timer may be due now, so long after the clock was read as a turn may
-    /// take. A simulated clock moves in leaps, and costs nothing to read.
-    fn may_be_due(&self, last_reading: Duration) -> bool {
-        let soon = last_reading + MAX_SKIPPED_TIME;
-        self.timers.first().is_some_and(|first| first <= soon) || self.clock.is_simulated()
+        if turns % TURNS_PER_READING != 0 && self.timers.all_are_later_than(since.soon.get()) {
+            return Poll::SkippedSoonAfter;
+        }
+        let now = self.read_clock();
+        match now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME {
+            true => Poll::Skipped(now),
+            false => Poll::Due,
+        }
     }
 
     /// Returns the time by which a turn judges what is due, and since when it waits what
     /// waits at its end.
     fn read_clock(&self) -> Duration {
         let now = self.clock.now();
-        self.since_poll.last_reading.set(Some(now));
+        self.since_poll.soon.set(match self.clock.is_simulated() {
+            // It moves in leaps, and costs nothing to read.
+            true => u64::MAX,
+            false => (now + MAX_SKIPPED_TIME).as_nanos() as u64,
+        });
         self.executor.turn_began(now);
         now
     }
@@ -154,31 +177,32 @@ impl LoopCore {
         Ok(now)
     }
 
-    /// Queues the timers that are due, and runs what is queued by then, no more.
-    fn finish(&self, now: Duration) {
-        let before = self.executor.ready_len();
+    /// Queues the timers that are due, and returns how many.
+    fn queue_due(&self, now: Duration) -> usize {
+        let mut due = 0;
         while let Some(handle) = self.timers.pop_due(now) {
             self.executor.push(Ready::Call(handle));
+            due += 1;
         }
-        let queued = self.executor.ready_len();
-        self.tally.turned(queued, queued - before);
-        let many_are_due = queued - before > FETCHED;
-        let mut left = queued;
-        while left > 0 {
-            let mut next = left;
-            if many_are_due {
-                next = left.min(FETCHED);
-                self.executor.fetch(next);
+        due
+    }
+
+    /// Runs what is queued by now, no more. So many of that are timers.
+    fn finish(&self, due: usize) {
+        let mut queued = self.executor.take_queued();
+        self.tally.turned(queued.len(), due);
+        self.since_poll.count_steps(queued.len());
+        while let Some(ready) = queued.pop() {
+            if due > FETCHED && queued.len() % FETCHED == 0 {
+                let next = queued.len().saturating_sub(FETCHED);
+                Ready::fetch(&queued[next..]);
             }
-            left -= next;
-            for _ in 0..next {
-                let Some(ready) = self.executor.pop() else {
-                    break;
-                };
-                self.run_step(ready);
+            match self.debug.get() {
+                false => self.executor.run_step(ready),
+                true => self.run_and_time(ready),
             }
         }
-        self.since_poll.count_steps(queued);
+        self.executor.give_back(queued);
     }
 
     /// Returns how long the loop may sleep now: not at all if there is work, until the
@@ -249,12 +273,9 @@ impl LoopCore {
         }
     }
 
-    /// Runs one step, and in debug mode says if it took long.
-    fn run_step(&self, ready: Ready) {
-        if !self.debug.get() {
-            self.executor.run_step(ready);
-            return;
-        }
+    /// Runs one step, and says if it took long.
+    #[cold]
+    fn run_and_time(&self, ready: Ready) {
         let what = self.describe(&ready);
         let began = self.clock.now();
         self.executor.run_step(ready);

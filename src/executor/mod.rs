@@ -39,19 +39,19 @@ pub(crate) use task_table::TaskId;
 pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use crate::error::{ExceptionContext, PanicPayload};
 use crate::reactor::{Direction, Reactor, SourceId};
-use crate::step::Budget;
+use crate::step::{Budget, Step};
 
 use step_end::StepEnd;
-use task::{AnyTask, Entry, Polled, Stage, TaskCell};
+use task::{AnyTask, Entry, Stage, TaskCell};
 use task_table::TaskTable;
 use waker::Wakers;
 
@@ -71,9 +71,24 @@ pub(crate) enum Ready {
     Source(SourceId, Direction),
 }
 
+impl Ready {
+    /// Looks at entries that come next, so that the processor fetches them all at once.
+    ///
+    /// Of many timers that are due together, each lies in a part of memory of its own. Who
+    /// looks at one only when its turn comes waits for each: a million that fire took half as
+    /// long again.
+    pub(crate) fn fetch(next: &[Ready]) {
+        let waits = |entry: &&Ready| matches!(entry, Ready::Call(handle) if handle.is_waiting());
+        black_box(next.iter().filter(waits).count());
+    }
+}
+
 /// The ready queue, the task table, and what happens at the end of a step.
 pub(crate) struct Executor {
-    ready: RefCell<VecDeque<Ready>>,
+    ready: RefCell<Vec<Ready>>,
+    /// The queue that the last turn ran, empty: it takes turns with `ready`, so that neither
+    /// is allocated anew.
+    spare_queue: Cell<Vec<Ready>>,
     tasks: RefCell<TaskTable>,
     step_end: StepEnd,
     wakers: Wakers,
@@ -94,6 +109,14 @@ pub(crate) struct Executor {
     report: Box<dyn Fn(ExceptionContext)>,
 }
 
+/// What a step of a task came to.
+enum Polled {
+    Waits,
+    /// It yielded: its next step is due.
+    Again,
+    Ended,
+}
+
 /// What is reported of a panic that nobody awaits.
 const ORPHAN: &str = "Task exception was never retrieved";
 
@@ -106,6 +129,7 @@ impl Executor {
     ) -> Rc<Executor> {
         Rc::new(Executor {
             ready: RefCell::default(),
+            spare_queue: Cell::default(),
             tasks: RefCell::default(),
             step_end: StepEnd::default(),
             wakers: Wakers::new(inbox.clone()),
@@ -130,7 +154,7 @@ impl Executor {
             refuse(ready);
             return;
         }
-        self.ready.borrow_mut().push_back(ready);
+        self.ready.borrow_mut().push(ready);
     }
 
     /// Returns how many entries are queued.
@@ -139,30 +163,30 @@ impl Executor {
         self.ready.borrow().len()
     }
 
-    /// Looks at the first entries, so that the processor fetches them all at once.
-    ///
-    /// Of many timers that are due together, each lies in a part of memory of its own. Who
-    /// looks at one only when its turn comes waits for each: a million that fire took half as
-    /// long again.
-    pub(crate) fn fetch(&self, count: usize) {
-        let ready = self.ready.borrow();
-        let waits = |entry: &&Ready| matches!(entry, Ready::Call(handle) if handle.is_waiting());
-        black_box(ready.iter().take(count).filter(waits).count());
+    /// Takes out all that is queued now, for a turn to run: the first is the last, where a
+    /// `Vec` gives it up. What is queued meanwhile is for the next turn.
+    #[inline]
+    pub(crate) fn take_queued(&self) -> Vec<Ready> {
+        let empty = self.spare_queue.take();
+        let mut queued = self.ready.replace(empty);
+        queued.reverse();
+        queued
     }
 
-    /// Takes the first entry out.
+    /// Takes back a queue that was run, for its memory.
     #[inline]
-    pub(crate) fn pop(&self) -> Option<Ready> {
-        self.ready.borrow_mut().pop_front()
+    pub(crate) fn give_back(&self, run: Vec<Ready>) {
+        debug_assert!(run.is_empty());
+        self.spare_queue.set(run);
     }
 
     /// Runs one entry, and then what acts at the end of a step. The one place that calls
     /// callbacks and polls tasks.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn run_step(&self, ready: Ready) {
         let outer = self.in_step.replace(true);
         match ready {
-            Ready::Task(TaskRef(task)) => self.step_task(&task, Budget::Fresh),
+            Ready::Task(task) => self.step_task(task, Budget::Fresh),
             Ready::Source(id, direction) => self.call_source(id, direction),
             Ready::Call(handle) => self.call_handle(&handle),
             Ready::Event(event) => {
@@ -257,7 +281,7 @@ impl Executor {
         F::Output: 'static,
     {
         let task = self.admit(future);
-        wake(task.clone());
+        TaskRef(task.clone()).wake();
         Task::new(task)
     }
 
@@ -271,7 +295,7 @@ impl Executor {
     {
         let task = self.admit(future);
         // D4: it is part of the step that runs, and spends of its budget.
-        self.step_task(&(task.clone() as Rc<dyn AnyTask>), Budget::Inherited);
+        self.step_task(TaskRef(task.clone()), Budget::Inherited);
         Task::new(task)
     }
 
@@ -313,9 +337,18 @@ impl Executor {
         let task = tasks.get(id);
         drop(tasks);
         if let Some(task) = task {
-            wake(task);
+            self.queue(task);
         }
         true
+    }
+
+    /// Queues the next step of a task of this executor, unless it is queued already or has
+    /// ended.
+    #[inline]
+    fn queue(&self, task: Rc<dyn AnyTask>) {
+        if task.entry().mark_queued() {
+            self.push(Ready::Task(TaskRef(task)));
+        }
     }
 
     /// Has a task's future dropped at its next step. Returns false if it has ended.
@@ -385,9 +418,9 @@ impl Executor {
         self.report(ExceptionContext::new(message).task(task).exception(panic));
     }
 
-    #[inline]
-    fn step_task(&self, task: &Rc<dyn AnyTask>, budget: Budget) {
-        let entry = task.entry();
+    #[inline(always)]
+    fn step_task(&self, task: TaskRef, budget: Budget) {
+        let entry = task.0.entry();
         let stage = entry.begin_step();
         if stage.has_ended() {
             return; // while it was queued
@@ -395,22 +428,34 @@ impl Executor {
         self.task_steps.set(self.task_steps.get() + 1);
         let outer = self.current.replace(entry.id());
         let polled = if stage == Stage::ToBeDropped {
-            task.cancel_now();
+            task.0.cancel_now();
             Polled::Ended
         } else {
-            let lent = self.wakers.lend(entry);
-            let polled = task.clone().poll(lent.waker(), budget);
-            self.wakers.take_back(lent, entry);
-            polled
+            self.poll_task(&task, entry, budget)
         };
         self.current.set(outer);
         match polled {
-            Polled::Waits => entry.waits_since(self.turn_began.get()),
-            Polled::Again => {
-                entry.waits_since(self.turn_began.get());
-                wake(task.clone());
-            }
-            Polled::Ended => self.end_task(&**task),
+            Polled::Waits => {}
+            Polled::Again if entry.mark_queued() => self.push(Ready::Task(task)),
+            Polled::Again => {}
+            Polled::Ended => self.end_task(&*task.0),
+        }
+    }
+
+    #[inline(always)]
+    fn poll_task(&self, task: &TaskRef, entry: &Entry, budget: Budget) -> Polled {
+        let lent = self.wakers.lend(entry);
+        let step = Step::begin(lent.waker(), task.clone(), budget);
+        let polled = task.0.poll(&mut Context::from_waker(lent.waker()));
+        let again = step.end(&entry.waits().noted);
+        self.wakers.take_back(lent, entry);
+        if polled.is_ready() {
+            return Polled::Ended;
+        }
+        entry.waits().since.set(self.turn_began.get());
+        match again {
+            true => Polled::Again,
+            false => Polled::Waits,
         }
     }
 
@@ -441,7 +486,7 @@ impl Executor {
                     waker.mail_collected();
                     let task = self.tasks.borrow().get(waker.id());
                     if let Some(task) = task {
-                        wake(task);
+                        self.queue(task);
                     }
                 }
                 Message::Call(callback) => {
@@ -458,7 +503,7 @@ impl Executor {
     /// others from now on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        while let Some(ready) = self.pop() {
+        for ready in self.take_queued().into_iter().rev() {
             self.contain("Exception while the loop was closed", None, || drop(ready));
         }
         loop {
@@ -471,17 +516,6 @@ impl Executor {
             });
         }
         self.end_step();
-    }
-}
-
-/// Queues a task's next step, unless it is queued already or has ended.
-#[inline]
-fn wake(task: Rc<dyn AnyTask>) {
-    let entry = task.entry();
-    if entry.mark_queued() {
-        if let Some(executor) = entry.executor() {
-            executor.push(Ready::Task(TaskRef(task)));
-        }
     }
 }
 
@@ -539,6 +573,9 @@ mod tests {
     use std::io;
     use std::task::{Poll, Waker};
 
+    use crate::step::{has_budget, is_running, running, step_again};
+    use crate::waits::{Noted, WaitsOn, What, note};
+
     use super::*;
 
     type Reports = Rc<RefCell<Vec<String>>>;
@@ -557,8 +594,8 @@ mod tests {
     }
 
     fn run_what_is_queued(executor: &Executor) {
-        for _ in 0..executor.ready_len() {
-            executor.run_step(executor.pop().expect("so many are queued"));
+        for ready in executor.take_queued().into_iter().rev() {
+            executor.run_step(ready);
         }
     }
 
@@ -767,6 +804,86 @@ mod tests {
         let callback_holds = held.clone();
         executor.push(Ready::Event(Box::new(move || drop(callback_holds))));
         assert_eq!((executor.ready_len(), Rc::strong_count(&held)), (0, 1));
+        Ok(())
+    }
+
+    const LOCK: WaitsOn = WaitsOn::numbered(What::Lock, 1);
+    const EVENT: WaitsOn = WaitsOn::numbered(What::Event, 2);
+
+    /// Two tasks that are not polled, and a waker for each.
+    fn two(executor: &Rc<Executor>) -> [(TaskRef, Waker); 2] {
+        [(); 2].map(|()| {
+            let (task, waker) = sleeper(executor);
+            (task.task_ref(), waker)
+        })
+    }
+
+    fn ended(step: Step) -> (Noted, bool) {
+        let kept = crate::waits::Notes::blank();
+        let again = step.end(&kept);
+        (kept.get(), again)
+    }
+
+    fn spend_all() -> Option<usize> {
+        std::iter::repeat_with(has_budget)
+            .take(1000)
+            .position(|has| !has)
+    }
+
+    #[test]
+    fn what_is_noted_first_is_kept_and_the_others_are_counted() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let [(task, waker), _] = two(&executor);
+        note(EVENT); // no step runs
+        let step = Step::begin(&waker, task, Budget::Fresh);
+        note(LOCK);
+        note(LOCK); // polled twice in one step
+        note(EVENT);
+        let (noted, _) = ended(step);
+        assert_eq!((noted.first, noted.others), (LOCK, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn a_step_within_a_step_speaks_for_itself() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let [(task, waker), (other, other_waker)] = two(&executor);
+        let outer = Step::begin(&waker, task.clone(), Budget::Fresh);
+        note(LOCK);
+        let inner = Step::begin(&other_waker, other.clone(), Budget::Fresh);
+        note(EVENT);
+        step_again(&other_waker);
+        assert_eq!(running(&other_waker), Some(other));
+        assert_eq!(running(&waker), None);
+        let (noted, again) = ended(inner);
+        assert_eq!((noted.first, again), (EVENT, true));
+        assert!(is_running(&task, &waker));
+        let (noted, again) = ended(outer);
+        assert_eq!((noted.first, noted.others, again), (LOCK, 0, false));
+        assert_eq!(running(&waker), None);
+        assert_eq!(running(Waker::noop()), None);
+        Ok(())
+    }
+
+    #[test]
+    fn d_4_a_budget_ends_and_the_outer_one_is_kept_meanwhile() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let [(task, waker), (other, other_waker)] = two(&executor);
+        assert_eq!(spend_all(), None, "none outside of steps");
+        let outer = Step::begin(&waker, task, Budget::Fresh);
+        assert!(has_budget());
+        let inner = Step::begin(&other_waker, other.clone(), Budget::Fresh);
+        assert_eq!(spend_all(), Some(128));
+        ended(inner);
+        let eager = Step::begin(&other_waker, other.clone(), Budget::Inherited);
+        assert!(has_budget());
+        ended(eager);
+        assert_eq!(spend_all(), Some(126));
+        ended(outer);
+        assert_eq!(spend_all(), None);
+        let in_a_callback = Step::begin(&other_waker, other, Budget::Inherited);
+        assert_eq!(spend_all(), Some(128));
+        ended(in_a_callback);
         Ok(())
     }
 }

@@ -22,12 +22,11 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{JoinError, PanicPayload};
-use crate::step::{Budget, LocalTask, Step};
 use crate::waiters::WaiterCell;
 use crate::waits::{Notes, TaskAddress};
 
 use super::task_table::TaskId;
-use super::{Executor, wake};
+use super::{Executor, Ready};
 
 /// A running task; awaiting it gives what its future returns.
 ///
@@ -223,9 +222,25 @@ impl TaskRef {
         if entry.stage().has_ended() {
             return false;
         }
-        wake(self.0.clone());
+        self.clone().wake();
         entry.stage.set(Stage::ToBeDropped);
         true
+    }
+
+    /// Queues its next step, unless it is queued already or has ended.
+    #[inline]
+    pub(crate) fn wake(self) {
+        let entry = self.0.entry();
+        if entry.mark_queued() {
+            if let Some(executor) = entry.executor.upgrade() {
+                executor.push(Ready::Task(self));
+            }
+        }
+    }
+
+    /// Says where it lies.
+    pub(crate) fn address(&self) -> TaskAddress {
+        TaskAddress(Rc::as_ptr(&self.0).cast::<()>().addr())
     }
 
     /// Says whether the task ended, in whatever way.
@@ -265,7 +280,7 @@ impl TaskRef {
 /// Two references are equal if they are to the same task.
 impl PartialEq for TaskRef {
     fn eq(&self, other: &TaskRef) -> bool {
-        Rc::as_ptr(&self.0).cast::<()>() == Rc::as_ptr(&other.0).cast::<()>()
+        self.address() == other.address()
     }
 }
 
@@ -340,19 +355,11 @@ pub(super) struct Told {
     number: usize,
 }
 
-/// What a poll came to.
-pub(super) enum Polled {
-    Waits,
-    /// It yielded: its next step is due.
-    Again,
-    Ended,
-}
-
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
 pub(super) trait AnyTask {
     fn entry(&self) -> &Entry;
-    /// Polls the future once.
-    fn poll(self: Rc<Self>, waker: &Waker, budget: Budget) -> Polled;
+    /// Polls the future once: ready, if the task ended.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// Says whether the future is polled at this moment.
     fn is_polled(&self) -> bool;
     /// Drops the future instead of polling it: the task ended as cancelled.
@@ -434,12 +441,6 @@ impl Entry {
         &self.waits
     }
 
-    /// A step ended in the turn that began at `now`, and not the task.
-    #[inline]
-    pub(super) fn waits_since(&self, now: u64) {
-        self.waits.since.set(now);
-    }
-
     #[inline]
     pub(super) fn take_waker(&self) -> Option<Waker> {
         self.waker.take()
@@ -458,10 +459,6 @@ impl Entry {
     #[inline]
     pub(super) fn is_named(&self, id: TaskId) -> bool {
         self.id == id
-    }
-
-    pub(super) fn executor(&self) -> Option<Rc<Executor>> {
-        self.executor.upgrade()
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -611,45 +608,27 @@ impl<F: Future> TaskCell<F> {
     }
 }
 
-impl<F: Future + 'static> LocalTask for TaskCell<F>
-where
-    F::Output: 'static,
-{
-    fn wake(self: Rc<Self>) {
-        wake(self);
-    }
-}
-
-impl<F: Future + 'static> AnyTask for TaskCell<F>
-where
-    F::Output: 'static,
-{
+impl<F: Future> AnyTask for TaskCell<F> {
     fn entry(&self) -> &Entry {
         &self.entry
     }
 
-    fn poll(self: Rc<Self>, waker: &Waker, budget: Budget) -> Polled {
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
         // R3: out of the cell, so that no borrow is alive while it is used or dropped.
         let Some(mut future) = self.future.take() else {
-            return Polled::Ended; // while it was polled, by a loop that closed
+            return Poll::Ready(()); // while it was polled, by a loop that closed
         };
-        let step = Step::begin(waker, self.clone(), budget);
-        let mut cx = Context::from_waker(waker);
         // R10: a panic ends this task and nothing else.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut cx))) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
             Ok(Poll::Pending) => {
                 self.future.set(Some(future));
-                return match step.end(&self.entry.waits.noted) {
-                    true => Polled::Again,
-                    false => Polled::Waits,
-                };
+                return Poll::Pending;
             }
             Ok(Poll::Ready(value)) => Outcome::Value(value),
             Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
         };
-        drop(step);
         self.end(future, outcome);
-        Polled::Ended
+        Poll::Ready(())
     }
 
     fn is_polled(&self) -> bool {
@@ -677,10 +656,7 @@ where
     }
 }
 
-impl<F: Future + 'static> Join<F::Output> for TaskCell<F>
-where
-    F::Output: 'static,
-{
+impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
         if !self.entry.stage().has_ended() {
             self.entry.waiter.register(cx.waker());

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use slab::Slab;
 
-use crate::waits::{Noted, TaskAddress};
+use crate::waits::Noted;
 
 use super::task::{AnyTask, TaskRef};
 
@@ -31,7 +31,6 @@ pub(super) struct TaskTable {
 
 /// A task that has not ended, as it is at this moment.
 pub(crate) struct Inspected {
-    pub(crate) address: TaskAddress,
     pub(crate) task: TaskRef,
     pub(crate) stands: Stands,
     pub(crate) noted: Noted,
@@ -132,7 +131,6 @@ impl TaskTable {
                 (false, false) => (Stands::Waits, waits.since.get()),
             };
             Inspected {
-                address: TaskAddress::of_task(task),
                 task: TaskRef(task.clone()),
                 stands,
                 noted: waits.noted.get(),

@@ -5,9 +5,9 @@
 //! lock, no system call. Woken on another, it takes the inbox.
 //!
 //! ```text
-//!   a step begins: lend ──► the task's own waker, if it has one
-//!                       └─► the spare one, which names the task for this step
-//!   a step ends:   was the spare one cloned? ──no──► it serves the next step
+//!   a step begins: the task has a waker of its own? ──yes──► that one
+//!                                                   └─no───► the spare one: lent, it names the task
+//!   the step ends: was the spare one cloned? ──no──► it serves the next step
 //!                                            └─yes─► it is the task's own from now on
 //! ```
 //!
@@ -25,18 +25,18 @@ use super::task::Entry;
 use super::task_table::TaskId;
 use super::wake_locally;
 
-/// Where wakers are lent from, a step at a time.
+/// The waker that is lent to tasks without one.
 pub(super) struct Wakers {
     inbox: Arc<Inbox>,
     /// `None` while it is lent.
-    spare: Cell<Option<Spare>>,
+    spare: Cell<Option<Box<Spare>>>,
 }
 
 /// A waker that a task is polled with.
 pub(super) enum Lent {
     /// The task's own.
     Own(Waker),
-    Spare(Spare),
+    Spare(Box<Spare>),
 }
 
 /// A waker that names whatever task it serves.
@@ -58,20 +58,16 @@ impl Wakers {
     /// Lends a waker for one step of a task.
     #[inline]
     pub(super) fn lend(&self, task: &Entry) -> Lent {
-        match task.take_waker() {
-            Some(own) => Lent::Own(own),
-            None => Lent::Spare(self.spare_for(task.task_id())),
+        if let Some(own) = task.take_waker() {
+            return Lent::Own(own);
         }
-    }
-
-    #[inline]
-    fn spare_for(&self, id: TaskId) -> Spare {
+        let id = task.task_id();
         match self.spare.take() {
             Some(spare) => {
                 spare.shared.serve(id);
-                spare
+                Lent::Spare(spare)
             }
-            None => Spare::new(id, &self.inbox),
+            None => Lent::Spare(Spare::new(id, &self.inbox)),
         }
     }
 
@@ -99,17 +95,17 @@ impl Lent {
 
 impl Spare {
     #[cold]
-    fn new(id: TaskId, inbox: &Arc<Inbox>) -> Spare {
+    fn new(id: TaskId, inbox: &Arc<Inbox>) -> Box<Spare> {
         let shared = Arc::new(TaskWaker {
             index: AtomicU32::new(id.index()),
             number: AtomicU32::new(id.number()),
             inbox: inbox.clone(),
             mailed: AtomicBool::new(false),
         });
-        Spare {
+        Box::new(Spare {
             waker: Waker::from(shared.clone()),
             shared,
-        }
+        })
     }
 
     /// Says whether all clones are gone, and no wake by one is in the inbox.
