@@ -32,7 +32,7 @@ pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
 pub(crate) use step_end::AtStepEnd;
-pub(crate) use task::AtTaskEnd;
+pub(crate) use task::{AtTaskEnd, Stem};
 pub use task::{Task, TaskRef};
 pub(crate) use task_table::TaskId;
 #[cfg(feature = "call-graph")]
@@ -51,7 +51,7 @@ use crate::reactor::{Direction, Reactor, SourceId};
 use crate::step::{Budget, Step};
 
 use step_end::StepEnd;
-use task::{AnyTask, Entry, Stage, TaskCell};
+use task::{AnyTask, Entry, Plain, Stage, TaskCell};
 use task_table::TaskTable;
 use waker::Wakers;
 
@@ -280,8 +280,18 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit(future);
-        TaskRef(task.clone()).wake();
+        self.spawn_named::<Plain, F>(future)
+    }
+
+    /// The same, for a task that is named after something, with a number.
+    pub(crate) fn spawn_named<N, F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    where
+        N: Stem,
+        F: Future + 'static,
+        F::Output: 'static,
+    {
+        let task = self.admit::<N, F>(future);
+        self.queue(task.clone());
         Task::new(task)
     }
 
@@ -293,15 +303,16 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit(future);
+        let task = self.admit::<Plain, F>(future);
         // D4: it is part of the step that runs, and spends of its budget.
         self.step_task(TaskRef(task.clone()), Budget::Inherited);
         Task::new(task)
     }
 
     /// Puts a task into the table. On a closed executor it has no id, and has ended.
-    fn admit<F>(self: &Rc<Self>, future: F) -> Rc<TaskCell<F>>
+    fn admit<N, F>(self: &Rc<Self>, future: F) -> Rc<TaskCell<F, N>>
     where
+        N: Stem,
         F: Future + 'static,
         F::Output: 'static,
     {

@@ -8,14 +8,15 @@
 //!
 //!   TaskCell: Entry       what any task has: id, waker, name, who awaits it
 //!             future      while it runs     ─┐ one of the two, and neither while it is
-//!             outcome     when it has ended ─┘ polled or dropped
+//!             value       when it has ended ─┘ polled or dropped
 //! ```
 //!
-//! A step moves one pointer out of the cell and back. An outcome may be large, so it has a
-//! place of its own.
+//! A step moves one pointer out of the cell and back. A value may be large, so it has a
+//! place of its own; and a panic is rare, so that it lies with what few tasks have.
 
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -104,12 +105,7 @@ impl<T> Task<T> {
     /// `Task.get_name`.
     #[must_use]
     pub fn get_name(&self) -> String {
-        self.join.entry().name()
-    }
-
-    /// Names the task after what it runs: `stem-N`. Costs no memory.
-    pub(crate) fn name_after(&self, stem: fn() -> &'static str) {
-        self.join.entry().name_after(stem);
+        self.join.name()
     }
 
     /// Names the task to the table; `None` if its loop was closed when it was made.
@@ -201,7 +197,7 @@ impl<T> fmt::Debug for Task<T> {
         write!(
             f,
             "Task({}, {})",
-            self.join.entry().name(),
+            self.join.name(),
             self.join.entry().stage()
         )
     }
@@ -268,7 +264,7 @@ impl TaskRef {
     /// Returns the task's name.
     #[must_use]
     pub fn get_name(&self) -> String {
-        self.0.entry().name()
+        self.0.name()
     }
 
     /// Gives the task another name.
@@ -288,12 +284,7 @@ impl Eq for TaskRef {}
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Task({}, {})",
-            self.0.entry().name(),
-            self.0.entry().stage()
-        )
+        write!(f, "Task({}, {})", self.0.name(), self.0.entry().stage())
     }
 }
 
@@ -358,6 +349,7 @@ pub(super) struct Told {
 /// What the table and a [`TaskRef`] see of a task, whatever it returns.
 pub(super) trait AnyTask {
     fn entry(&self) -> &Entry;
+    fn name(&self) -> String;
     /// Polls the future once: ready, if the task ended.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()>;
     /// Says whether the future is polled at this moment.
@@ -377,6 +369,20 @@ pub(super) trait Join<T>: AnyTask {
     fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask>;
 }
 
+/// What numbered names begin with: `Task-N`. A type, so that it takes no memory.
+pub(crate) trait Stem: 'static {
+    fn stem() -> &'static str;
+}
+
+/// Those of most tasks.
+pub(crate) struct Plain;
+
+impl Stem for Plain {
+    fn stem() -> &'static str {
+        "Task"
+    }
+}
+
 /// What any task has, whatever its future is.
 pub(super) struct Entry {
     id: TaskId,
@@ -384,13 +390,13 @@ pub(super) struct Entry {
     waker: Cell<Option<Waker>>,
     stage: Cell<Stage>,
     detached: Cell<bool>,
+    /// That it was cancelled was told to who awaited it.
+    is_given: Cell<bool>,
     waits: Waits,
     /// Who awaits it.
     waiter: WaiterCell,
     /// What few tasks have.
     rest: Cell<Option<Box<Rest>>>,
-    /// What numbered names begin with. A function, which is smaller than what it returns.
-    stem: Cell<fn() -> &'static str>,
     executor: Weak<Executor>,
 }
 
@@ -408,6 +414,8 @@ struct Rest {
     name: Option<String>,
     /// Who is told of the end.
     told: Option<Told>,
+    /// What it panicked with, until somebody is told.
+    panic: Option<PanicPayload>,
 }
 
 impl Entry {
@@ -417,13 +425,13 @@ impl Entry {
             waker: Cell::new(None),
             stage: Cell::new(Stage::Waits),
             detached: Cell::new(false),
+            is_given: Cell::new(false),
             waits: Waits {
                 noted: Notes::blank(),
                 since: Cell::new(since),
             },
             waiter: WaiterCell::default(),
             rest: Cell::new(None),
-            stem: Cell::new(|| "Task"),
             executor,
         }
     }
@@ -491,13 +499,9 @@ impl Entry {
         listens.or_else(|| self.waiter.sleeper())
     }
 
-    fn name(&self) -> String {
-        let given = self.look_at_rest(|rest| rest.name.clone());
-        given.unwrap_or_else(|| format!("{}-{}", (self.stem.get())(), self.number()))
-    }
-
-    fn name_after(&self, stem: fn() -> &'static str) {
-        self.stem.set(stem);
+    /// The name that it was given, if it was.
+    fn given_name(&self) -> Option<String> {
+        self.look_at_rest(|rest| rest.name.clone())
     }
 
     fn set_name(&self, name: String) {
@@ -511,6 +515,19 @@ impl Entry {
         let mut rest = self.rest.take().unwrap_or_default();
         rest.told = Some(told);
         self.rest.set(Some(rest));
+    }
+
+    fn keep_panic(&self, panic: PanicPayload) {
+        let mut rest = self.rest.take().unwrap_or_default();
+        rest.panic = Some(panic);
+        self.rest.set(Some(rest));
+    }
+
+    fn take_panic(&self) -> Option<PanicPayload> {
+        let mut rest = self.rest.take()?;
+        let panic = rest.panic.take();
+        self.rest.set(Some(rest));
+        panic
     }
 
     fn tell_nobody(&self) {
@@ -535,65 +552,48 @@ impl Entry {
     }
 }
 
-/// A task: its future while it runs, its outcome afterwards.
-pub(super) struct TaskCell<F: Future> {
+/// A task: its future while it runs, its value afterwards.
+pub(super) struct TaskCell<F: Future, N> {
     entry: Entry,
     /// `None` also while it is polled or dropped.
     future: Cell<Option<Pin<Box<F>>>>,
     /// `None` also when it was taken.
-    outcome: Cell<Option<Outcome<F::Output>>>,
+    value: Cell<Option<F::Output>>,
+    stem: PhantomData<N>,
 }
 
-/// A `Result` with a smaller error.
-enum Outcome<T> {
-    Value(T),
-    Cancelled,
-    Panicked(Box<PanicPayload>),
-}
-
-impl<T> Outcome<T> {
-    fn panicked(payload: PanicPayload) -> Outcome<T> {
-        Outcome::Panicked(Box::new(payload))
-    }
-
-    fn into_result(self) -> Result<T, JoinError> {
-        match self {
-            Outcome::Value(value) => Ok(value),
-            Outcome::Cancelled => Err(JoinError::Cancelled),
-            Outcome::Panicked(panic) => Err(JoinError::Panicked(*panic)),
-        }
-    }
-
-    fn of(result: Result<T, JoinError>) -> Outcome<T> {
-        match result {
-            Ok(value) => Outcome::Value(value),
-            Err(JoinError::Cancelled) => Outcome::Cancelled,
-            Err(JoinError::Panicked(panic)) => Outcome::panicked(panic),
-        }
-    }
-}
-
-impl<F: Future> TaskCell<F> {
-    pub(super) fn new(future: F, entry: Entry) -> TaskCell<F> {
+impl<F: Future, N: Stem> TaskCell<F, N> {
+    pub(super) fn new(future: F, entry: Entry) -> TaskCell<F, N> {
         TaskCell {
             entry,
             future: Cell::new(Some(Box::pin(future))),
-            outcome: Cell::new(None),
+            value: Cell::new(None),
+            stem: PhantomData,
         }
     }
 
     /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
-    fn end(&self, future: Pin<Box<F>>, outcome: Outcome<F::Output>) {
-        let outcome = match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+    fn end(&self, future: Pin<Box<F>>, outcome: Result<F::Output, JoinError>) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
+        let outcome = match dropped {
             Ok(()) => outcome,
-            Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
+            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
         };
         self.entry.stage.set(match &outcome {
-            Outcome::Value(_) => Stage::Finished,
-            Outcome::Cancelled => Stage::Cancelled,
-            Outcome::Panicked(_) => Stage::Panicked,
+            Ok(_) => Stage::Finished,
+            Err(JoinError::Cancelled) => Stage::Cancelled,
+            Err(JoinError::Panicked(_)) => Stage::Panicked,
         });
-        self.outcome.set(Some(outcome));
+        self.keep_outcome(outcome);
+    }
+
+    fn keep_outcome(&self, outcome: Result<F::Output, JoinError>) {
+        self.entry.is_given.set(false);
+        match outcome {
+            Ok(value) => self.value.set(Some(value)),
+            Err(JoinError::Cancelled) => {}
+            Err(JoinError::Panicked(panic)) => self.entry.keep_panic(panic),
+        }
     }
 
     /// Reports a panic that nobody will be told by awaiting the task.
@@ -601,16 +601,22 @@ impl<F: Future> TaskCell<F> {
         if self.entry.stage() != Stage::Panicked {
             return;
         }
-        let executor = self.entry.executor.upgrade();
-        if let (Some(Outcome::Panicked(panic)), Some(executor)) = (self.outcome.take(), executor) {
-            executor.report_orphan(&self.entry.name(), &panic);
+        if let (Some(panic), Some(executor)) =
+            (self.entry.take_panic(), self.entry.executor.upgrade())
+        {
+            executor.report_orphan(&self.name(), &panic);
         }
     }
 }
 
-impl<F: Future> AnyTask for TaskCell<F> {
+impl<F: Future, N: Stem> AnyTask for TaskCell<F, N> {
     fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    fn name(&self) -> String {
+        let given = self.entry.given_name();
+        given.unwrap_or_else(|| format!("{}-{}", N::stem(), self.entry.number()))
     }
 
     fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
@@ -624,8 +630,8 @@ impl<F: Future> AnyTask for TaskCell<F> {
                 self.future.set(Some(future));
                 return Poll::Pending;
             }
-            Ok(Poll::Ready(value)) => Outcome::Value(value),
-            Err(panic) => Outcome::panicked(PanicPayload::new(panic)),
+            Ok(Poll::Ready(value)) => Ok(value),
+            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
         };
         self.end(future, outcome);
         Poll::Ready(())
@@ -640,14 +646,14 @@ impl<F: Future> AnyTask for TaskCell<F> {
 
     fn cancel_now(&self) {
         if let Some(future) = self.future.take() {
-            self.end(future, Outcome::Cancelled);
+            self.end(future, Err(JoinError::Cancelled));
         }
     }
 
     fn finish(&self) {
         if self.entry.detached.get() {
             self.report_if_orphaned();
-            drop(self.outcome.take()); // the output, which nobody will take
+            drop(self.value.take()); // the output, which nobody will take
         }
         self.entry.waiter.wake();
         if let Some(told) = self.entry.take_told() {
@@ -656,7 +662,7 @@ impl<F: Future> AnyTask for TaskCell<F> {
     }
 }
 
-impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
+impl<F: Future + 'static, N: Stem> Join<F::Output> for TaskCell<F, N> {
     fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
         if !self.entry.stage().has_ended() {
             self.entry.waiter.register(cx.waker());
@@ -669,7 +675,16 @@ impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
     }
 
     fn take_outcome(&self) -> Option<Result<F::Output, JoinError>> {
-        self.outcome.take().map(Outcome::into_result)
+        match self.entry.stage() {
+            Stage::Finished => self.value.take().map(Ok),
+            Stage::Cancelled if !self.entry.is_given.replace(true) => {
+                Some(Err(JoinError::Cancelled))
+            }
+            Stage::Panicked => {
+                (self.entry.take_panic()).map(|panic| Err(JoinError::Panicked(panic)))
+            }
+            _ => None,
+        }
     }
 
     fn has_outcome(&self, is_so: fn(&Result<F::Output, JoinError>) -> bool) -> bool {
@@ -677,7 +692,7 @@ impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
             return false;
         };
         let is_so = is_so(&outcome);
-        self.outcome.set(Some(Outcome::of(outcome)));
+        self.keep_outcome(outcome);
         is_so
     }
 
@@ -686,10 +701,23 @@ impl<F: Future + 'static> Join<F::Output> for TaskCell<F> {
         self.entry.tell_nobody();
         self.report_if_orphaned();
         // The output, if there is one, goes with the handle.
-        drop(self.outcome.take());
+        drop(self.value.take());
     }
 
     fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask> {
         self
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use std::future::Pending;
+
+    use super::*;
+
+    #[test]
+    fn what_a_task_takes_fits_into_128_bytes_of_the_allocator() {
+        // 16 are the counts of the `Rc`, 8 the allocator's own.
+        assert!(size_of::<TaskCell<Pending<()>, Plain>>() + 16 + 8 <= 128);
     }
 }
