@@ -6,10 +6,10 @@
 //!   call_soon ─► Handle ──────────────┐
 //!   due timer ─► Handle ──────────────┤
 //!   the poll ──► source is ready ─────┤        run_step: one at a time, then
-//!   Waker ─────► task is ready ───────┼─► ready queue ──► what acts at the end of a step
-//!     ▲  (this thread: no lock)       │        │
-//!     │                               │        ▼
-//!   another thread ──► Inbox ─────────┘   task table ──poll──► your future
+//!   Sleeper ───► task is ready ───────┼─► ready queue ──► what acts at the end of a step
+//!   Waker ─────► task table ──────────┤        │
+//!     ▲  (this thread: no lock)       │        ▼
+//!   another thread ──► Inbox ─────────┘      task ──poll──► your future
 //! ```
 //!
 //! Always true:
