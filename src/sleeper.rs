@@ -56,24 +56,11 @@ impl Sleeper {
         }
     }
 
-    pub(crate) fn is_nobody(&self) -> bool {
-        matches!(self.0, Who::Other(None))
-    }
-
     #[inline]
     pub(crate) fn wake(self) {
         match self.0 {
             Who::Task(task) => task.wake(),
             Who::Other(Some(waker)) => waker.wake(),
-            Who::Other(None) => {}
-        }
-    }
-
-    #[inline]
-    pub(crate) fn wake_by_ref(&self) {
-        match &self.0 {
-            Who::Task(task) => task.clone().wake(),
-            Who::Other(Some(waker)) => waker.wake_by_ref(),
             Who::Other(None) => {}
         }
     }

@@ -65,20 +65,6 @@ impl WaiterCell {
     pub(crate) fn wake(&self) {
         self.0.take().wake();
     }
-
-    /// Wakes the sleeper, if there is one, and remembers it: one that comes back clones
-    /// nothing. Whoever knows that it does not come back, clears the cell.
-    #[inline]
-    pub(crate) fn wake_and_remember(&self) {
-        let sleeper = self.0.take();
-        if sleeper.is_nobody() {
-            return;
-        }
-        sleeper.wake_by_ref();
-        // Somebody else's waker may have polled at once, and another be registered.
-        let newer = self.0.take();
-        self.0.set(if newer.is_nobody() { sleeper } else { newer });
-    }
 }
 
 /// Any number of sleepers that don't mind being woken once too often: they look for
@@ -146,6 +132,20 @@ struct Sleepers {
     next_ticket: Cell<u64>,
 }
 
+/// Places that a list keeps when all are woken: where few sleep at a time, each that comes
+/// would be an allocation. Four are what the first brings.
+const KEPT_PLACES: usize = 4;
+
+impl Sleepers {
+    /// Takes an empty queue back, unless it is large, or those who came meanwhile have one.
+    fn keep_memory(&self, empty: VecDeque<InTurn>) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.capacity() == 0 && empty.capacity() <= KEPT_PLACES {
+            *waiting = empty;
+        }
+    }
+}
+
 /// A sleeper, and its place in the turn.
 struct InTurn {
     ticket: u64,
@@ -187,10 +187,11 @@ impl WaiterList {
             return;
         };
         // R3: out of the cell first; those who come back while we wake are new sleepers.
-        let woken = sleepers.waiting.take();
-        for InTurn { sleeper, .. } in woken {
+        let mut woken = sleepers.waiting.take();
+        while let Some(InTurn { sleeper, .. }) = woken.pop_front() {
             sleeper.wake();
         }
+        sleepers.keep_memory(woken);
     }
 
     /// Wakes the one who sleeps here longest, and hands the turn to it. False if nobody

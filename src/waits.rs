@@ -9,8 +9,7 @@
 //!
 //! Whoever returns `Pending` notes a word and a number: some bytes are stored, and nothing
 //! is looked up. What they mean is found out when somebody asks: `event_loop::call_graph`.
-//! Timers and the ends of tasks are not noted, for the loop finds the wakers that wait for
-//! them.
+//! Timers and the ends of tasks are not noted, for the loop finds who sleeps there.
 //!
 //! Always true: what is noted is a copy; it keeps nothing alive and is never called.
 

@@ -148,7 +148,7 @@ impl Executor {
     // ── the ready queue ─────────────────────────────────────────────────────────
 
     /// Queues an entry behind all others. A closed executor drops it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&self, ready: Ready) {
         if self.closed.get() {
             refuse(ready);

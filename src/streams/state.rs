@@ -206,7 +206,7 @@ impl StreamState {
         };
         let leaves = leaves && self.unread.get() == 0;
         if leaves && self.wait.replace(Waiting::Left) != Waiting::Left {
-            self.waiter.wake_and_remember();
+            self.waiter.wake();
         }
         leaves
     }
@@ -216,7 +216,7 @@ impl StreamState {
     fn notify(&self) {
         if matches!(self.wait.get(), Waiting::ForFeed | Waiting::ToPull) {
             self.wait.set(Waiting::Fed);
-            self.waiter.wake_and_remember();
+            self.waiter.wake();
         }
     }
 
