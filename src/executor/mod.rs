@@ -40,6 +40,7 @@ pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -304,9 +305,13 @@ impl Executor {
         F::Output: 'static,
     {
         let task = self.admit::<Plain, F>(future);
-        // D4: it is part of the step that runs, and spends of its budget.
-        self.step_task(TaskRef(task.clone()), Budget::Inherited);
+        self.step_eagerly(TaskRef(task.clone()));
         Task::new(task)
+    }
+
+    /// D4: such a step is part of the one that runs, and spends of its budget.
+    fn step_eagerly(&self, task: TaskRef) {
+        self.step_task(task, Budget::Inherited);
     }
 
     /// Puts a task into the table. On a closed executor it has no id, and has ended.
@@ -345,10 +350,10 @@ impl Executor {
         let Ok(tasks) = self.tasks.try_borrow() else {
             return false;
         };
-        let task = tasks.get(id);
+        let task = tasks.mark_queued(id);
         drop(tasks);
         if let Some(task) = task {
-            self.queue(task);
+            self.push(Ready::Task(task));
         }
         true
     }
@@ -437,7 +442,7 @@ impl Executor {
             return; // while it was queued
         }
         self.task_steps.set(self.task_steps.get() + 1);
-        let outer = self.current.replace(entry.id());
+        let outer = self.current.replace(Some(entry.task_id()));
         let polled = if stage == Stage::ToBeDropped {
             task.0.cancel_now();
             Polled::Ended
@@ -495,10 +500,7 @@ impl Executor {
             match message {
                 Message::Wake(waker) => {
                     waker.mail_collected();
-                    let task = self.tasks.borrow().get(waker.id());
-                    if let Some(task) = task {
-                        self.queue(task);
-                    }
+                    self.wake_task(waker.id());
                 }
                 Message::Call(callback) => {
                     // What was boxed to be sent is queued as it is.
@@ -539,17 +541,21 @@ fn refuse(ready: Ready) {
 thread_local! {
     /// The executor whose loop runs on this thread: how a waker finds out whether it
     /// needs the inbox.
-    static LOCAL: RefCell<Option<Rc<Executor>>> = const { RefCell::new(None) };
+    ///
+    /// [`Local`] takes it out again, so the thread has nothing to drop at its end; and what has
+    /// nothing to drop is found more quickly.
+    static LOCAL: RefCell<Option<ManuallyDrop<Rc<Executor>>>> = const { RefCell::new(None) };
 }
 
 /// Makes an executor this thread's own for as long as the guard lives.
 pub(crate) struct Local {
-    outer: Option<Rc<Executor>>,
+    outer: Option<ManuallyDrop<Rc<Executor>>>,
 }
 
 impl Local {
     pub(crate) fn enter(executor: &Rc<Executor>) -> Local {
-        let outer = LOCAL.with(|local| local.replace(Some(executor.clone())));
+        let inner = ManuallyDrop::new(executor.clone());
+        let outer = LOCAL.with(|local| local.replace(Some(inner)));
         Local { outer }
     }
 }
@@ -557,25 +563,23 @@ impl Local {
 impl Drop for Local {
     fn drop(&mut self) {
         let inner = LOCAL.with(|local| local.replace(self.outer.take()));
-        drop(inner);
+        drop(inner.map(ManuallyDrop::into_inner));
     }
 }
 
 /// Wakes a task of this thread's executor, if that is the one with this inbox.
 ///
-/// False if it is another's, if a borrow is in the way, or if the thread ends.
+/// False if it is another's, or if a borrow is in the way.
 fn wake_locally(inbox: &Arc<Inbox>, id: TaskId) -> bool {
-    LOCAL
-        .try_with(|local| {
-            let Ok(local) = local.try_borrow() else {
-                return false;
-            };
-            match &*local {
-                Some(executor) if Arc::ptr_eq(&executor.inbox, inbox) => executor.wake_task(id),
-                _ => false,
-            }
-        })
-        .unwrap_or(false)
+    LOCAL.with(|local| {
+        let Ok(local) = local.try_borrow() else {
+            return false;
+        };
+        match &*local {
+            Some(executor) if Arc::ptr_eq(&executor.inbox, inbox) => executor.wake_task(id),
+            _ => false,
+        }
+    })
 }
 
 #[cfg(test)]

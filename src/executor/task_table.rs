@@ -110,6 +110,14 @@ impl TaskTable {
         Some(self.tasks.remove(id.index() as usize))
     }
 
+    /// Marks a task as queued and returns it, unless it is queued already or has ended.
+    #[inline]
+    pub(super) fn mark_queued(&self, id: TaskId) -> Option<TaskRef> {
+        let task = self.tasks.get(id.index() as usize)?;
+        let entry = task.entry();
+        (entry.is_named(id) && entry.mark_queued()).then(|| TaskRef(task.clone()))
+    }
+
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
         self.at(id).cloned()
     }
