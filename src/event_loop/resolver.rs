@@ -284,7 +284,7 @@ impl Wanted {
 
     /// No host: all interfaces for who serves, the loopback for who connects. In the order
     /// that the system's resolver gives them.
-    fn without_host(self, port: u16) -> Vec<SocketAddr> {
+    pub(crate) fn without_host(self, port: u16) -> Vec<SocketAddr> {
         let addresses = if self.flags.contains(AddrInfoFlags::PASSIVE) {
             [
                 IpAddr::from(Ipv4Addr::UNSPECIFIED),

@@ -17,7 +17,7 @@ use crate::explained::explain;
 use super::connect::{StreamKind, new_socket, no_socket};
 use super::listen::is_out_of_resources;
 use super::options::SocketOptions;
-use super::unix::SocketFile;
+use super::unix::FileGuard;
 
 /// What is set on an internet socket before it is bound.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ pub(super) fn bind_all(
 pub(super) struct BoundSocket {
     /// Removed with this, or with the listener that takes it over; before the socket is
     /// closed, since nobody else's file can have its inode until then.
-    pub(super) file: Option<SocketFile>,
+    pub(super) file: Option<FileGuard>,
     pub(super) socket: socket2::Socket,
     pub(super) kind: StreamKind,
     pub(super) address: Address,
@@ -177,20 +177,13 @@ impl BoundSocket {
         let kind = StreamKind::of(&fd, wanted)?;
         options.apply(fd.as_fd())?;
         SockRef::from(&fd).set_nonblocking(true)?;
-        BoundSocket::with_address(fd.into(), kind, None)
-    }
-
-    pub(super) fn with_address(
-        socket: socket2::Socket,
-        kind: StreamKind,
-        file: Option<SocketFile>,
-    ) -> io::Result<BoundSocket> {
+        let socket = socket2::Socket::from(fd);
         let address = Address::of(&socket.local_addr()?);
         Ok(BoundSocket {
             socket,
             kind,
             address,
-            file,
+            file: None,
         })
     }
 }

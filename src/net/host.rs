@@ -3,10 +3,9 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::Pin;
 use std::task::Poll;
 
-use crate::event_loop::{LoopHandle, Wanted};
+use crate::event_loop::{LoopHandle, Resolving, Wanted};
 use crate::explained::explain;
 
 /// A host to connect to or to serve on: nothing, a name, an address, or a list.
@@ -121,7 +120,7 @@ impl Host {
         wanted: Wanted,
     ) -> io::Result<Vec<SocketAddr>> {
         let addresses = match self {
-            Host::Any => handle.resolve(None, port, wanted).await?,
+            Host::Any => wanted.without_host(port),
             Host::Name(name) => resolve(handle, name, port, wanted).await?,
             Host::List(names) => resolve_all(handle, names, port, wanted).await?,
         };
@@ -139,8 +138,8 @@ impl Host {
         wanted: Wanted,
     ) -> io::Result<Vec<SocketAddr>> {
         let resolved = match self {
-            Host::Any => handle.resolve(None, port, wanted).await?,
-            Host::Name(name) if name.is_empty() => handle.resolve(None, port, wanted).await?,
+            Host::Any => wanted.without_host(port),
+            Host::Name(name) if name.is_empty() => wanted.without_host(port),
             Host::Name(name) => some(name, resolve(handle, name, port, wanted).await?)?,
             Host::List(names) => resolve_all(handle, names, port, wanted).await?,
         };
@@ -154,14 +153,12 @@ impl Host {
     }
 }
 
-async fn resolve(
-    handle: &LoopHandle,
-    name: &str,
-    port: u16,
-    wanted: Wanted,
-) -> io::Result<Vec<SocketAddr>> {
-    let resolved = handle.resolve(Some(name), port, wanted).await;
-    resolved.map_err(|error| explain(error, |e| format!("cannot resolve host {name:?}: {e}")))
+/// In a box: it is awaited in several places, and would be compiled for each.
+fn resolve<'a>(handle: &'a LoopHandle, name: &'a str, port: u16, wanted: Wanted) -> Resolving<'a> {
+    Box::pin(async move {
+        let resolved = handle.resolve(Some(name), port, wanted).await;
+        resolved.map_err(|error| explain(error, |e| format!("cannot resolve host {name:?}: {e}")))
+    })
 }
 
 /// Resolves all of them at once; the answers keep the order of the names. Each name must
@@ -174,19 +171,18 @@ async fn resolve_all(
     port: u16,
     wanted: Wanted,
 ) -> io::Result<Vec<SocketAddr>> {
-    let look_up = async |name| some(name, resolve(handle, name, port, wanted).await?);
     let mut lookups: Vec<_> = names
         .iter()
-        .map(|name| Lookup::Runs(Box::pin(look_up(name))))
+        .map(|name| Lookup::Runs(resolve(handle, name, port, wanted)))
         .collect();
     poll_fn(|cx| {
         let mut all_done = true;
-        for lookup in &mut lookups {
+        for (name, lookup) in names.iter().zip(&mut lookups) {
             let Lookup::Runs(running) = lookup else {
                 continue;
             };
             match running.as_mut().poll(cx)? {
-                Poll::Ready(addresses) => *lookup = Lookup::Done(addresses),
+                Poll::Ready(addresses) => *lookup = Lookup::Done(some(name, addresses)?),
                 Poll::Pending => all_done = false,
             }
         }
@@ -205,8 +201,8 @@ async fn resolve_all(
 }
 
 /// One name of several that are resolved at once.
-enum Lookup<F> {
-    Runs(Pin<Box<F>>),
+enum Lookup<'a> {
+    Runs(Resolving<'a>),
     Done(Vec<SocketAddr>),
 }
 

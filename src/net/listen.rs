@@ -27,7 +27,7 @@ use crate::transports::Socket;
 use super::bind::{BoundSocket, cannot_listen};
 use super::connect::StreamKind;
 use super::server_core::ServerCore;
-use super::unix::SocketFile;
+use super::unix::FileGuard;
 
 /// How long accepting pauses when the system is out of descriptors or memory.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ pub(super) struct Listener {
     /// that a loop that closes finds it (R1).
     id: Cell<SourceId>,
     watch: RefCell<Watch>,
-    file: Cell<Option<SocketFile>>,
+    file: Cell<Option<FileGuard>>,
 }
 
 /// Who looks after a listener.

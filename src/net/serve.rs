@@ -376,19 +376,6 @@ impl<On: Into<Place> + 'static> Serve<On, WithHandler> {
         self.settings.of_server.cancel_on_disconnect = cancel;
         self
     }
-
-    async fn start(self) -> io::Result<Server> {
-        // Before any I/O: a limit of zero is refused here.
-        let factory = self.with.factory()?;
-        start(
-            &self.handle,
-            self.on.into(),
-            self.settings,
-            self.tls,
-            factory,
-        )
-        .await
-    }
 }
 
 impl WithHandler {
@@ -428,52 +415,63 @@ impl<On: Into<Place> + 'static> Serve<On, WithFactory> {
             tls: ServerOptions::default(),
         }
     }
-
-    async fn start(self) -> io::Result<Server> {
-        start(
-            &self.handle,
-            self.on.into(),
-            self.settings,
-            self.tls,
-            self.with.factory,
-        )
-        .await
-    }
 }
 
 impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithHandler> {
     type Output = io::Result<Server>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Starting;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.start())
+        // Before any I/O: a limit of zero is refused here.
+        let factory = self.with.factory();
+        start(
+            self.handle,
+            self.on.into(),
+            self.settings,
+            self.tls,
+            factory,
+        )
     }
 }
 
 impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithFactory> {
     type Output = io::Result<Server>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
+    type IntoFuture = Starting;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.start())
+        let factory = Ok(self.with.factory);
+        start(
+            self.handle,
+            self.on.into(),
+            self.settings,
+            self.tls,
+            factory,
+        )
     }
 }
 
-async fn start(
-    handle: &LoopHandle,
+type Starting = Pin<Box<dyn Future<Output = io::Result<Server>>>>;
+
+/// In its box here, where it is the same for all that may serve.
+fn start(
+    handle: LoopHandle,
     place: Place,
     settings: Settings,
     tls: ServerOptions,
-    factory: ProtocolFactory,
-) -> io::Result<Server> {
-    let security = tls.check()?;
-    let bound = place.bind(handle, &settings.socket_options).await?;
-    let core = ServerCore::new(handle, bound, &settings.of_server, security, factory);
-    let server = Server::new(core);
-    if settings.start_serving {
-        server.start_serving().await?;
-    }
-    Ok(server)
+    factory: io::Result<ProtocolFactory>,
+) -> Starting {
+    Box::pin(async move {
+        let factory = factory?;
+        let security = tls.check()?;
+        let Place(place) = place;
+        let bound = place.bind(&handle, &settings.socket_options).await?;
+        let core = ServerCore::new(&handle, bound, &settings.of_server, security, factory);
+        let server = Server::new(core);
+        if settings.start_serving {
+            server.start_serving().await?;
+        }
+        Ok(server)
+    })
 }
 
 impl<On: fmt::Debug, With: fmt::Debug> fmt::Debug for Serve<On, With> {
@@ -500,52 +498,66 @@ impl fmt::Debug for WithFactory {
     }
 }
 
-/// Where a server serves.
+/// Where a server serves: on a host, a path or a socket.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Place {
-    /// On a host and a port.
-    Host(OnHost),
-    /// On the path of a Unix-domain socket.
-    Path(OnPath),
-    /// On a socket that is bound already.
-    Sock(OnSock),
+pub struct Place(Box<dyn Bind>);
+
+/// A place that can be bound.
+///
+/// Each has a function of its own, called by its address: so a program contains those that it
+/// uses, and no others.
+trait Bind: fmt::Debug {
+    fn bind<'a>(self: Box<Self>, handle: &'a LoopHandle, options: &'a SocketOptions)
+    -> Binding<'a>;
 }
+
+type Binding<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<BoundSocket>>> + 'a>>;
 
 impl From<OnHost> for Place {
     fn from(on: OnHost) -> Self {
-        Place::Host(on)
+        Place(Box::new(on))
     }
 }
 
 impl From<OnPath> for Place {
     fn from(on: OnPath) -> Self {
-        Place::Path(on)
+        Place(Box::new(on))
     }
 }
 
 impl From<OnSock> for Place {
     fn from(on: OnSock) -> Self {
-        Place::Sock(on)
+        Place(Box::new(on))
     }
 }
 
-impl Place {
-    async fn bind(
-        self,
-        handle: &LoopHandle,
-        options: &SocketOptions,
-    ) -> io::Result<Vec<BoundSocket>> {
-        match self {
-            Place::Host(on) => {
-                let addresses = on.host.resolve_to_bind(handle, on.port, on.wanted).await?;
-                bind_all(&addresses, on.options, options)
-            }
-            Place::Path(on) => Ok(vec![BoundSocket::bind_unix(&on.path, on.file, options)?]),
-            Place::Sock(on) => {
-                let bound = BoundSocket::adopt(on.sock, on.wanted, options)?;
-                Ok(vec![bound.clean_up(on.at_close)])
-            }
-        }
+impl Bind for OnHost {
+    fn bind<'a>(
+        self: Box<Self>,
+        handle: &'a LoopHandle,
+        options: &'a SocketOptions,
+    ) -> Binding<'a> {
+        Box::pin(async move {
+            let resolved = self.host.resolve_to_bind(handle, self.port, self.wanted);
+            bind_all(&resolved.await?, self.options, options)
+        })
+    }
+}
+
+impl Bind for OnPath {
+    fn bind<'a>(self: Box<Self>, _: &'a LoopHandle, options: &'a SocketOptions) -> Binding<'a> {
+        Box::pin(async move {
+            let bound = BoundSocket::bind_unix(&self.path, self.file, options)?;
+            Ok(vec![bound])
+        })
+    }
+}
+
+impl Bind for OnSock {
+    fn bind<'a>(self: Box<Self>, _: &'a LoopHandle, options: &'a SocketOptions) -> Binding<'a> {
+        Box::pin(async move {
+            let bound = BoundSocket::adopt(self.sock, self.wanted, options)?;
+            Ok(vec![bound.clean_up(self.at_close)])
+        })
     }
 }

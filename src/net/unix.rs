@@ -11,6 +11,7 @@
 //!
 //! asyncio: `unix_events`, `create_unix_connection` and `create_unix_server`.
 
+use std::fmt;
 use std::fs::{self, Metadata, Permissions};
 use std::io;
 use std::os::fd::AsFd;
@@ -102,15 +103,20 @@ impl BoundSocket {
         }
         socket.bind(&address).map_err(|e| bind_error(e, &name))?;
         // From here on, whatever fails removes the file.
-        let file = is_file.then(|| SocketFile::of(path)).transpose()?;
+        let mut file = is_file.then(|| SocketFile::of(path)).transpose()?;
         if let (Some(mode), Some(file)) = (settings.mode, &file) {
             file.widen(mode).map_err(|e| mode_error(e, mode, &name))?;
         }
-        let mut bound = BoundSocket::with_address(socket, StreamKind::Unix, file)?;
-        if let Some(file) = &mut bound.file {
+        let address = Address::of(&socket.local_addr()?);
+        if let Some(file) = &mut file {
             file.at_close = settings.at_close;
         }
-        Ok(bound)
+        Ok(BoundSocket {
+            file: file.map(SocketFile::guard),
+            socket,
+            kind: StreamKind::Unix,
+            address,
+        })
     }
 }
 
@@ -119,7 +125,7 @@ impl BoundSocket {
     /// wanted, and if there is one.
     pub(super) fn clean_up(mut self, at_close: AtClose) -> BoundSocket {
         if let (Address::Unix(path), AtClose::Remove) = (&self.address, at_close) {
-            self.file = SocketFile::of(path).ok();
+            self.file = SocketFile::of(path).ok().map(SocketFile::guard);
         }
         self
     }
@@ -138,14 +144,22 @@ impl AtClose {
 /// The file of a Unix-domain socket, and which one it was. Dropping it removes the file,
 /// if that is wanted, unless it is gone or another server's by then.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
     at_close: AtClose,
 }
 
+/// A [`SocketFile`], for those who have nothing to do but to drop it. What removes files is so
+/// no part of a program that serves on none.
+pub(super) type FileGuard = Box<dyn fmt::Debug>;
+
 impl SocketFile {
+    fn guard(self) -> FileGuard {
+        Box::new(self)
+    }
+
     fn of(path: &Path) -> io::Result<SocketFile> {
         // Absolute: the working directory may be another one by then.
         let path = std::path::absolute(path)?;
