@@ -15,6 +15,7 @@ use crate::buffer::{BufferPool, ReadBuffer};
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
 use crate::step::has_budget;
 
+use super::find::find_byte;
 use super::reader::{ErrorPolicy, OverlongPolicy, StreamReader};
 use super::search::{FOUND_TOO_LATE, NEWLINE, ScannedFor, Search, Separators, line_end, search};
 
@@ -303,7 +304,7 @@ impl StreamReader {
         }
         let newline = self
             .state()
-            .at_home(|home| memchr::memchr(NEWLINE[0], home.unread()));
+            .at_home(|home| find_byte(NEWLINE[0], home.unread()));
         match newline {
             Some(at) => {
                 self.drop_home(at + NEWLINE.len());

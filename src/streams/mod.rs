@@ -32,6 +32,8 @@ mod patience; //     how long
 mod pull; //         reads into the caller's memory
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
+#[cfg_attr(not(feature = "memchr"), path = "plain_find.rs")]
+mod find; //         and how it is found
 mod writer; //       coroutines write here
 mod progress; //     how long, while nothing leaves
 #[cfg(feature = "tls")]

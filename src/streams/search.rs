@@ -1,9 +1,9 @@
 //! The search: where the first separator ends, in linear time over all chunks.
 
-use memchr::{memchr, memmem};
-
 use crate::buffer::ReadBuffer;
 use crate::error::{LimitOverrunError, ReadError};
+
+use super::find::{Finder, find_byte, finder};
 
 /// What ends a record: one separator or several, of which the earliest end counts.
 ///
@@ -83,7 +83,7 @@ pub(super) enum ScannedFor {
     #[default]
     Newline,
     /// What is made of them once, and finds them often.
-    Others(Box<[memmem::Finder<'static>]>),
+    Others(Box<[Finder]>),
 }
 
 impl ScannedFor {
@@ -106,8 +106,7 @@ impl ScannedFor {
             return ScannedFor::Newline;
         }
         let all = 0..separators.count();
-        let finder = |i| memmem::Finder::new(separators.separator(i)).into_owned();
-        ScannedFor::Others(all.map(finder).collect())
+        ScannedFor::Others(all.map(|i| finder(separators.separator(i))).collect())
     }
 
     /// Returns the lengths of the shortest separator and of the longest.
@@ -185,7 +184,7 @@ pub(super) fn line_end(buffer: &ReadBuffer, limit: usize) -> Option<usize> {
     if buffer.scanned() > 0 {
         return None;
     }
-    let at = memchr(b'\n', buffer.unread())?;
+    let at = find_byte(b'\n', buffer.unread())?;
     (at <= limit).then_some(at + 1)
 }
 
@@ -202,7 +201,7 @@ struct Match {
 fn first_separator(bytes: &[u8], from: usize, separators: &ScannedFor) -> Option<Match> {
     let finders = match separators {
         ScannedFor::Newline => {
-            let start = from + memchr(b'\n', &bytes[from..])?;
+            let start = from + find_byte(b'\n', &bytes[from..])?;
             let end = start + 1;
             return Some(Match { start, end });
         }
