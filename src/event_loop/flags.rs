@@ -39,10 +39,12 @@ macro_rules! flags {
         impl std::fmt::Debug for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 let all = [$((Self::$flag, stringify!($flag)),)*];
-                let set = all.into_iter().filter(|(flag, _)| self.contains(*flag));
-                let names: Vec<_> = set.map(|(_, name)| name).collect();
-                f.write_str(if names.is_empty() { "NONE" } else { "" })?;
-                f.write_str(&names.join(" | "))
+                let mut between = "";
+                for (_, name) in all.iter().filter(|(flag, _)| self.contains(*flag)) {
+                    write!(f, "{between}{name}")?;
+                    between = " | ";
+                }
+                f.write_str(if between.is_empty() { "NONE" } else { "" })
             }
         }
     };

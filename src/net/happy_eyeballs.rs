@@ -147,7 +147,7 @@ where
                 Poll::Ready(Ok(winner)) => return Some(winner),
                 Poll::Ready(Err(error)) => {
                     let failed = self.running.remove(place);
-                    self.failures.push((failed.number, error));
+                    self.note_failure(failed.number, error);
                 }
                 Poll::Pending => place += 1,
             }
@@ -184,9 +184,14 @@ where
         self.stagger = self.delay.map(sleep);
     }
 
+    /// Keeps a failure behind those of the attempts that were begun before it.
+    fn note_failure(&mut self, number: usize, error: E) {
+        let place = self.failures.partition_point(|(other, _)| *other < number);
+        self.failures.insert(place, (number, error));
+    }
+
     fn take_failures(&mut self) -> Vec<E> {
-        let mut failures = std::mem::take(&mut self.failures);
-        failures.sort_by_key(|(number, _)| *number);
+        let failures = std::mem::take(&mut self.failures);
         failures.into_iter().map(|(_, error)| error).collect()
     }
 }

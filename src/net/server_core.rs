@@ -368,8 +368,11 @@ impl fmt::Debug for ServerCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("<Server sockets=[")?;
         if self.stage.try_borrow().is_ok() {
-            let addresses: Vec<String> = self.addresses().iter().map(ToString::to_string).collect();
-            f.write_str(&addresses.join(", "))?;
+            let mut between = "";
+            for address in self.addresses() {
+                write!(f, "{between}{address}")?;
+                between = ", ";
+            }
         }
         f.write_str("]>")
     }

@@ -4,6 +4,8 @@
 //!   token ──► [generation | index] ──► slot: owner, readiness, queued?, retained?
 //! ```
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -14,10 +16,12 @@ use super::readiness::Readiness;
 use super::{Direction, EventSource};
 
 /// Names a source. A stale one names nothing (R8).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+///
+/// Generations count up, so the order is that of registration (until they wrap).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SourceId {
-    pub(super) index: u32,
     pub(super) generation: u32,
+    pub(super) index: u32,
 }
 
 /// Every source that is open, and what is due to it.
@@ -28,8 +32,8 @@ pub(super) struct Sources {
     ///
     /// Invariant: each is still in `slots`, without an owner (R8).
     pub(super) freed: Vec<usize>,
-    /// Sources that are ready though no event will say so.
-    pub(super) retained: Vec<SourceId>,
+    /// Sources that are ready though no event will say so: what was registered first is on top.
+    pub(super) retained: BinaryHeap<Reverse<SourceId>>,
     /// Who watches which descriptor: its slot's index plus one, or zero. Descriptors are
     /// small numbers, so that a vector is the cheapest map.
     pub(super) by_fd: Vec<u32>,
@@ -109,7 +113,7 @@ impl Sources {
         let owner = slot.owner.take();
         let fd = usize::try_from(slot.fd).ok();
         if slot.read_retained || slot.write_retained {
-            self.retained.retain(|other| *other != id);
+            self.retained.retain(|Reverse(other)| *other != id);
         }
         if let Some(place) = fd.and_then(|fd| self.by_fd.get_mut(fd)) {
             if *place == id.index + 1 {
@@ -137,7 +141,7 @@ impl Sources {
             Direction::Write => slot.write_retained = true,
         }
         if !known {
-            self.retained.push(id);
+            self.retained.push(Reverse(id));
         }
     }
 
@@ -167,13 +171,7 @@ impl Sources {
     }
 
     pub(super) fn queue_retained(&mut self, queue: &mut impl FnMut(SourceId, Direction)) {
-        if self.retained.is_empty() {
-            return;
-        }
-        let mut retained = std::mem::take(&mut self.retained);
-        // Generations count up, so their order is that of registration (until they wrap).
-        retained.sort_unstable_by_key(|id| id.generation);
-        for id in retained.drain(..) {
+        while let Some(Reverse(id)) = self.retained.pop() {
             let Some(slot) = self.get_mut(id) else {
                 continue;
             };
@@ -184,7 +182,6 @@ impl Sources {
                 slot.queue(id, Direction::Write, queue);
             }
         }
-        self.retained = retained;
     }
 }
 

@@ -8,7 +8,8 @@
 //! A transport tells when its buffer is empty enough, not each time that something leaves
 //! it. So a writer that waits looks, some times within the limit, how much is queued.
 
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use crate::error::TimedOut;
@@ -87,29 +88,28 @@ impl StreamWriter {
     }
 
     /// Awaits what waits for bytes to leave, as long as some do.
-    pub(super) async fn patiently<T>(
+    pub(super) async fn patiently(
         &self,
-        waiting: impl Future<Output = T>,
-    ) -> Result<T, TimedOut> {
+        waiting: impl Future<Output = io::Result<()>>,
+    ) -> io::Result<()> {
         match self.write_timeout() {
-            None => Ok(waiting.await),
+            None => waiting.await,
             // In a box, so that those who set no limit have no room for it in their tasks.
-            Some(limit) => Box::pin(self.while_something_leaves(limit, waiting)).await,
+            Some(limit) => Box::pin(self.while_something_leaves(limit, pin!(waiting))).await,
         }
     }
 
-    async fn while_something_leaves<T>(
+    async fn while_something_leaves(
         &self,
         limit: Duration,
-        waiting: impl Future<Output = T>,
-    ) -> Result<T, TimedOut> {
-        let mut waiting = pin!(waiting);
+        mut waiting: Pin<&mut dyn Future<Output = io::Result<()>>>,
+    ) -> io::Result<()> {
         let mut queued = self.queued();
         let mut deadline = running_loop().deadline(limit);
         loop {
             if let Ok(done) = timeout(limit / LOOKS, waiting.as_mut()).await {
                 self.settle(WriterPatience::Limit);
-                return Ok(done);
+                return done;
             }
             // If it is more, another task wrote: something may have left as well.
             if self.queued() != queued {
@@ -117,7 +117,7 @@ impl StreamWriter {
                 deadline = running_loop().deadline(limit);
             } else if running_loop().time() >= deadline {
                 self.settle(WriterPatience::Lost);
-                return Err(TimedOut);
+                return Err(TimedOut.into());
             }
         }
     }

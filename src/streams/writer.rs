@@ -139,7 +139,7 @@ impl StreamWriter {
         }
         let state = &self.state;
         let drained = state.flow().drain_on(&**self.transport(), state.source());
-        self.patiently(drained).await?
+        self.patiently(drained).await
     }
 
     /// Waits until everything that was written has been handed to the kernel.
@@ -169,9 +169,12 @@ impl StreamWriter {
         spend_budget().await;
         self.transport().flush();
         let flushed = std::future::poll_fn(|cx| self.transport().poll_flushed(cx));
-        let flushed = noting(WaitsOn::numbered(What::Flush, self.state.source()), flushed);
-        self.patiently(flushed).await?;
-        self.check_flushed()
+        let flush = WaitsOn::numbered(What::Flush, self.state.source());
+        self.patiently(async {
+            noting(flush, flushed).await;
+            self.check_flushed()
+        })
+        .await
     }
 
     fn check_flushed(&self) -> io::Result<()> {
