@@ -22,7 +22,7 @@ use millstream::{
 const CONNECTIONS: usize = 250;
 
 /// Bytes that a connection with streams may take, whose task waits for a line.
-const WITH_STREAMS: usize = 800;
+const WITH_STREAMS: usize = 728;
 
 /// Bytes that a connection with a protocol may take.
 const WITH_PROTOCOL: usize = 290;
