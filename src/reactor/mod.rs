@@ -90,10 +90,10 @@ pub(crate) struct Reactor {
 
 /// How many events one poll can bring; those beyond come with the next.
 ///
-/// 128: a turn serves so many sources, and the next one the tasks that wait for them. What
+/// 64: a turn serves so many sources, and the next one the tasks that wait for them. What
 /// they touch, a kilobyte or two each, is still in the processor's second cache by then; that
-/// of a thousand is not. One poll for 128 receives and as many sends is little.
-const EVENTS: usize = 128;
+/// of a thousand is not. One poll for 64 receives and as many sends is little.
+const EVENTS: usize = 64;
 
 impl Reactor {
     pub(crate) fn new() -> io::Result<Reactor> {
