@@ -10,21 +10,33 @@
 //! ```
 //! Above one, millstream is cheaper. Tokio is taken at its best: of several ways that by
 //! which it does best.
+//!
+//! Each cost is that of a process of its own: where one happens to lie in memory makes it
+//! faster or slower for as long as it lives, by a fifth and more for what takes ten nanoseconds.
 
 use std::env;
 use std::io;
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use beside_tokio::Spread;
 use beside_tokio::results::Notebook;
 use micro::memory::{IDLE_TASKS, be_measured};
-use micro::{Part, parts};
+use micro::{Part, Run, parts};
+
+/// The first argument of a process that does one thing: then come the part and the way.
+const ONE_COST: &str = "one-cost";
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().collect();
     if let [_, first, way, n] = &arguments[..] {
         if first == IDLE_TASKS {
             return be_measured(way, n);
+        }
+    }
+    if let [_, first, part, way] = &arguments[..] {
+        if first == ONE_COST {
+            return print_cost(part, way);
         }
     }
     let options = Options::parse()?;
@@ -79,7 +91,7 @@ fn measure(part: &Part, rounds: usize, notebook: &mut Notebook) -> io::Result<()
     for round in 0..rounds {
         for nth in 0..count {
             let way = (nth + round) % count;
-            costs[way].push(part.ways[way].cost(part.times)?);
+            costs[way].push(cost_in_a_process(part.name, part.ways[way].who)?);
         }
     }
     let ratios = costs[1..]
@@ -96,5 +108,32 @@ fn measure(part: &Part, rounds: usize, notebook: &mut Notebook) -> io::Result<()
         println!("    {:32}{best:>20}", "Tokio at its best");
         notebook.note([part.group, part.name, "ratio"], "times", best)?;
     }
+    Ok(())
+}
+
+/// Has another process of this program do something in one way, and tell what one cost.
+fn cost_in_a_process(part: &str, who: &str) -> io::Result<f64> {
+    let output = Command::new(env::current_exe()?)
+        .args([ONE_COST, part, who])
+        .stderr(Stdio::inherit())
+        .output()?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let told = printed.trim().parse();
+    told.map_err(|_| io::Error::other(format!("expected a cost of {part}, not {printed:?}")))
+}
+
+/// What that process does. Once first that doesn't count, where it takes time: for the caches,
+/// and for what is allocated once.
+fn print_cost(name: &str, who: &str) -> io::Result<()> {
+    let all = parts();
+    let part = all.iter().find(|part| part.name == name);
+    let way = part.and_then(|part| part.ways.iter().find(|way| way.who == who));
+    let (Some(part), Some(way)) = (part, way) else {
+        return Err(io::Error::other(format!("there is no {name:?} by {who:?}")));
+    };
+    if let Run::Timed(_) = way.run {
+        way.cost(part.times / 10)?;
+    }
+    println!("{}", way.cost(part.times)?);
     Ok(())
 }
