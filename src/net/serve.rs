@@ -422,15 +422,7 @@ impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithHandler> {
     type IntoFuture = Starting;
 
     fn into_future(self) -> Self::IntoFuture {
-        // Before any I/O: a limit of zero is refused here.
-        let factory = self.with.factory();
-        start(
-            self.handle,
-            self.on.into(),
-            self.settings,
-            self.tls,
-            factory,
-        )
+        self.start(WithHandler::factory)
     }
 }
 
@@ -439,14 +431,16 @@ impl<On: Into<Place> + 'static> IntoFuture for Serve<On, WithFactory> {
     type IntoFuture = Starting;
 
     fn into_future(self) -> Self::IntoFuture {
-        let factory = Ok(self.with.factory);
-        start(
-            self.handle,
-            self.on.into(),
-            self.settings,
-            self.tls,
-            factory,
-        )
+        self.start(|with| Ok(with.factory))
+    }
+}
+
+impl<On: Into<Place>, With> Serve<On, With> {
+    fn start(self, factory: fn(With) -> io::Result<ProtocolFactory>) -> Starting {
+        // Before any I/O: a limit of zero is refused here.
+        let factory = factory(self.with);
+        let place = self.on.into();
+        start(self.handle, place, self.settings, self.tls, factory)
     }
 }
 
