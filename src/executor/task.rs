@@ -464,11 +464,6 @@ impl Entry {
         self.id
     }
 
-    #[inline]
-    pub(super) fn is_named(&self, id: TaskId) -> bool {
-        self.id == id
-    }
-
     pub(super) fn stage(&self) -> Stage {
         self.stage.get()
     }
@@ -505,29 +500,20 @@ impl Entry {
     }
 
     fn set_name(&self, name: String) {
-        let mut rest = self.rest.take().unwrap_or_default();
-        rest.name = Some(name);
-        self.rest.set(Some(rest));
+        self.change_rest(|rest| rest.name = Some(name));
     }
 
     fn tell_end(&self, told: Told) {
         self.tell_nobody();
-        let mut rest = self.rest.take().unwrap_or_default();
-        rest.told = Some(told);
-        self.rest.set(Some(rest));
+        self.change_rest(|rest| rest.told = Some(told));
     }
 
     fn keep_panic(&self, panic: PanicPayload) {
-        let mut rest = self.rest.take().unwrap_or_default();
-        rest.panic = Some(panic);
-        self.rest.set(Some(rest));
+        self.change_rest(|rest| rest.panic = Some(panic));
     }
 
     fn take_panic(&self) -> Option<PanicPayload> {
-        let mut rest = self.rest.take()?;
-        let panic = rest.panic.take();
-        self.rest.set(Some(rest));
-        panic
+        self.look_at_rest(|rest| rest.panic.take())
     }
 
     fn tell_nobody(&self) {
@@ -537,18 +523,23 @@ impl Entry {
 
     /// R3: out of the cell, so that no borrow is alive while it is used or dropped.
     fn take_told(&self) -> Option<Told> {
-        let mut rest = self.rest.take()?;
-        let told = rest.told.take();
-        self.rest.set(Some(rest));
-        told
+        self.look_at_rest(|rest| rest.told.take())
     }
 
-    /// What looks must call nobody who may look, too.
-    fn look_at_rest<R>(&self, look: impl FnOnce(&Rest) -> Option<R>) -> Option<R> {
-        let rest = self.rest.take()?;
-        let seen = look(&rest);
+    /// Looks at what few tasks have, or takes some of it out, if there is any. What looks
+    /// must call nobody who may look, too.
+    fn look_at_rest<R>(&self, look: impl FnOnce(&mut Rest) -> Option<R>) -> Option<R> {
+        let mut rest = self.rest.take()?;
+        let seen = look(&mut rest);
         self.rest.set(Some(rest));
         seen
+    }
+
+    /// Changes what few tasks have, of which this task is one then.
+    fn change_rest(&self, change: impl FnOnce(&mut Rest)) {
+        let mut rest = self.rest.take().unwrap_or_default();
+        change(&mut rest);
+        self.rest.set(Some(rest));
     }
 }
 

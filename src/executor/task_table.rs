@@ -12,7 +12,7 @@ use slab::Slab;
 
 use crate::waits::Noted;
 
-use super::task::{AnyTask, TaskRef};
+use super::task::{AnyTask, Entry, TaskRef};
 
 /// Names a task. The id of one that ended names nothing.
 ///
@@ -113,20 +113,22 @@ impl TaskTable {
     /// Marks a task as queued and returns it, unless it is queued already or has ended.
     #[inline]
     pub(super) fn mark_queued(&self, id: TaskId) -> Option<TaskRef> {
-        let task = self.tasks.get(id.index() as usize)?;
-        let entry = task.entry();
-        (entry.is_named(id) && entry.mark_queued()).then(|| TaskRef(task.clone()))
+        let (task, entry) = self.at(id)?;
+        entry.mark_queued().then(|| TaskRef(task.clone()))
     }
 
     pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
-        self.at(id).cloned()
+        Some(self.at(id)?.0.clone())
     }
 
+    /// Returns a task, and what is known of it, for which one has to ask it.
+    ///
     /// A slot that is used again holds a task with another number.
     #[inline]
-    fn at(&self, id: TaskId) -> Option<&Rc<dyn AnyTask>> {
+    fn at(&self, id: TaskId) -> Option<(&Rc<dyn AnyTask>, &Entry)> {
         let task = self.tasks.get(id.index() as usize)?;
-        task.entry().is_named(id).then_some(task)
+        let entry = task.entry();
+        (entry.task_id() == id).then_some((task, entry))
     }
 
     /// Returns how each task stands, the oldest first.
