@@ -200,7 +200,7 @@ pub(super) const MANY: usize = 4 * 1024;
 
 /// The most that is expected, in bytes.
 ///
-/// 120 KiB: as much as the pool keeps, and less than twice the default limit, so that one
+/// 120 KiB: no more than the pool keeps of one, and less than twice the default limit, so that one
 /// receive pauses no transport. Also less than what glibc has mapped, since a mapping's
 /// vector begins where receiving is slow (`buffer/receive_buffer.rs` says why).
 const MOST_EXPECTED: usize = 120 * 1024;

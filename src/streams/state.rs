@@ -429,9 +429,7 @@ impl StreamState {
         }
     }
 
-    /// The wait is over. The next one is commonly that of the same task, so its waker stays.
-    ///
-    /// Says whether bytes were left to the read, in the kernel. If so, somebody must pull
+    /// The wait is over. Says whether bytes were left to the read, in the kernel. If so, somebody must pull
     /// them, or have them [offered again](super::pull::offer_again).
     #[inline]
     pub(super) fn end_wait(&self) -> bool {
