@@ -14,7 +14,7 @@
 
 mod lines;
 mod loops;
-pub mod memory;
+mod memory;
 mod tasks;
 mod timers;
 

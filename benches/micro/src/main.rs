@@ -21,7 +21,6 @@ use std::process::{Command, Stdio};
 
 use beside_tokio::Spread;
 use beside_tokio::results::Notebook;
-use micro::memory::{IDLE_TASKS, be_measured};
 use micro::{Part, Run, parts};
 
 /// The first argument of a process that does one thing: then come the part and the way.
@@ -29,11 +28,6 @@ const ONE_COST: &str = "one-cost";
 
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = env::args().collect();
-    if let [_, first, way, n] = &arguments[..] {
-        if first == IDLE_TASKS {
-            return be_measured(way, n);
-        }
-    }
     if let [_, first, part, way] = &arguments[..] {
         if first == ONE_COST {
             return print_cost(part, way);

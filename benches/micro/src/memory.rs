@@ -1,23 +1,18 @@
 //! Memory: what an idle task takes, its future included.
 //!
-//! How much the resident memory of a process grows that does nothing else, so that what the
+//! How much the resident memory of the process grows, which does nothing else, so that what the
 //! allocator adds to each piece is in it, and the room that a table has to spare only where
 //! it was touched. Counting each allocation would be the same on every run; but what counts
 //! them would be in the way of all other parts, and most of whoever allocates more often.
 
 use std::cell::Cell;
-use std::env;
 use std::fs;
 use std::future::poll_fn;
 use std::io;
-use std::process::Command;
 use std::task::Poll;
 
 use crate::loops::{current_thread, local_runtime, local_set, millstream};
 use crate::{Part, Run, Way};
-
-/// The first argument of the process that is measured: then come the way and the number.
-pub const IDLE_TASKS: &str = "idle-tasks";
 
 /// Tasks that are spawned before they take their first steps: so no queue becomes long.
 const WAVE: u64 = 100;
@@ -38,42 +33,14 @@ pub(crate) fn parts() -> Vec<Part> {
         // Bytes hardly vary.
         patience: 0.12,
         ways: vec![
-            way("millstream", |n| in_a_process("millstream", n)),
-            way("tokio spawn", |n| in_a_process("spawn", n)),
-            way("tokio LocalSet", |n| in_a_process("local_set", n)),
-            way("tokio LocalRuntime", |n| in_a_process("local_runtime", n)),
+            way("millstream", |n| millstream(spawn_idle::millstream(n))?),
+            way("tokio spawn", |n| current_thread(spawn_idle::spawn(n))?),
+            way("tokio LocalSet", |n| local_set(spawn_idle::spawn_local(n))?),
+            way("tokio LocalRuntime", |n| {
+                local_runtime(spawn_idle::spawn_local(n))?
+            }),
         ],
     }]
-}
-
-fn in_a_process(way: &str, n: u64) -> io::Result<u64> {
-    let output = Command::new(env::current_exe()?)
-        .args([IDLE_TASKS, way, &n.to_string()])
-        .output()?;
-    let printed = String::from_utf8_lossy(&output.stdout);
-    printed.trim().parse().map_err(|_| {
-        let said = String::from_utf8_lossy(&output.stderr);
-        io::Error::other(format!(
-            "expected a number of bytes, not {printed:?}; {said}"
-        ))
-    })
-}
-
-/// What the process that is measured does: prints by how many bytes it has grown.
-///
-/// # Errors
-/// If there is no such way, or the system doesn't tell how much memory is resident.
-pub fn be_measured(way: &str, n: &str) -> io::Result<()> {
-    let n = n.parse().map_err(io::Error::other)?;
-    let bytes = match way {
-        "millstream" => millstream(spawn_idle::millstream(n))?,
-        "spawn" => current_thread(spawn_idle::spawn(n))?,
-        "local_set" => local_set(spawn_idle::spawn_local(n))?,
-        "local_runtime" => local_runtime(spawn_idle::spawn_local(n))?,
-        _ => Err(io::Error::other(format!("there is no way {way:?}"))),
-    }?;
-    println!("{bytes}");
-    Ok(())
 }
 
 /// Spawns tasks that nobody will join, and sees each take its first step.
