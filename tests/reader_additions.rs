@@ -607,6 +607,13 @@ impl Spied<UnixStream> {
         let (ours, peer) = UnixStream::pair()?;
         Spied::on(ours, peer)
     }
+
+    /// Has many bytes read, so that as many are expected next.
+    fn reads_many(&mut self) -> io::Result<()> {
+        let many = self.reader.readexactly(MANY.len());
+        exchange(&self.event_loop, &mut self.peer, &MANY, many)??;
+        Ok(())
+    }
 }
 
 impl Spied<TcpStream> {
@@ -953,12 +960,7 @@ fn all_kinds_of_reads_take_what_was_left_to_them() -> io::Result<()> {
 #[test]
 fn s4_many_bytes_that_were_left_to_a_dropped_read_come_through_the_protocol() -> io::Result<()> {
     let mut s = Spied::new()?;
-    exchange(
-        &s.event_loop,
-        &mut s.peer,
-        &MANY,
-        s.reader.readexactly(MANY.len()),
-    )??;
+    s.reads_many()?;
     for round in 2..4 {
         let read = Step::waiting(s.reader.readline());
         s.peer.write_all(&MANY)?;
@@ -976,12 +978,7 @@ fn s4_many_bytes_that_were_left_to_a_dropped_read_come_through_the_protocol() ->
 fn the_end_behind_many_bytes_is_met() -> io::Result<()> {
     for gone_at_once in [true, false] {
         let mut s = Spied::new()?;
-        exchange(
-            &s.event_loop,
-            &mut s.peer,
-            &MANY,
-            s.reader.readexactly(MANY.len()),
-        )??;
+        s.reads_many()?;
         let mut read = Step::waiting(s.reader.read_all());
         s.peer.write_all(&MANY)?;
         if !gone_at_once {
@@ -1000,12 +997,7 @@ fn the_end_behind_many_bytes_is_met() -> io::Result<()> {
 fn many_bytes_beyond_the_limit_pause_the_transport_wherever_they_were_received() -> io::Result<()> {
     let mut s = Spied::new()?;
     s.reader.set_limit(1000)?;
-    exchange(
-        &s.event_loop,
-        &mut s.peer,
-        &MANY,
-        s.reader.readexactly(MANY.len()),
-    )??;
+    s.reads_many()?;
     let fed = s.fed.get();
     let lent = exchange(&s.event_loop, &mut s.peer, &MANY, s.reader.fill_buf())??.len();
     assert_eq!((lent, s.fed.get()), (MANY.len(), fed));
