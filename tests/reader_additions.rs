@@ -646,10 +646,21 @@ impl<P> Spied<P> {
     }
 }
 
+/// Runs a turn that something must come in: if nothing does for so long, nothing will.
+fn turn(event_loop: &EventLoop) -> io::Result<()> {
+    const LONG: Duration = Duration::from_secs(20);
+    let began = event_loop.time();
+    event_loop.turn(Some(LONG))?;
+    match event_loop.time() - began < LONG {
+        true => Ok(()),
+        false => Err(io::Error::other("a turn waited in vain")),
+    }
+}
+
 /// Runs the loop until a read was woken.
 fn turn_until_woken<T>(event_loop: &EventLoop, read: &Step<'_, T>) -> io::Result<()> {
     while !read.is_woken() {
-        event_loop.turn(None)?;
+        turn(event_loop)?;
     }
     Ok(())
 }
@@ -688,7 +699,7 @@ fn read_into_takes_buffered_bytes_first() -> io::Result<()> {
     let mut s = Spied::new()?;
     s.peer.write_all(b"abc")?;
     while s.fed.get() < 3 {
-        s.event_loop.turn(None)?;
+        turn(&s.event_loop)?;
     }
     s.peer.write_all(b"def")?;
     let mut buffer = [0; 8];
@@ -784,7 +795,7 @@ fn bytes_left_to_a_pull_that_was_dropped_come_through_the_protocol() -> io::Resu
     turn_until_woken(&s.event_loop, &read)?;
     drop(read);
     while s.fed.get() < 3 {
-        s.event_loop.turn(None)?;
+        turn(&s.event_loop)?;
     }
     assert_eq!(s.reader.buffered(), b"abc");
     Ok(())
@@ -967,7 +978,7 @@ fn s4_many_bytes_that_were_left_to_a_dropped_read_come_through_the_protocol() ->
         turn_until_woken(&s.event_loop, &read)?;
         drop(read);
         while s.fed.get() < round * MANY.len() {
-            s.event_loop.turn(None)?;
+            turn(&s.event_loop)?;
         }
         assert_eq!(s.reader.take_buffered(), MANY);
     }
