@@ -65,8 +65,8 @@ pub(crate) enum Socket {
     /// In two boxes, of which the outer one takes half as much room as the inner one: it is
     /// for nearly all connections that this is too large.
     Other(Box<Box<dyn ByteSocket>>),
-    /// The connection is lost (R1).
-    Hollow,
+    /// The connection is lost (R1). What descriptor it had stays known.
+    Hollow(Option<RawFd>),
 }
 
 impl Socket {
@@ -81,7 +81,7 @@ impl Socket {
             Socket::Unix(stream) => stream.read(buffer),
             Socket::ReadPipe(pipe) => pipe.read(buffer),
             Socket::Other(socket) => socket.receive(buffer),
-            Socket::WritePipe(_) | Socket::Hollow => Err(io::ErrorKind::NotConnected.into()),
+            Socket::WritePipe(_) | Socket::Hollow(_) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -95,7 +95,7 @@ impl Socket {
             (Socket::Unix(stream), _) => stream.write_vectored(pieces),
             (Socket::WritePipe(pipe), _) => pipe.write_vectored(pieces),
             (Socket::Other(socket), _) => socket.send(pieces),
-            (Socket::ReadPipe(_) | Socket::Hollow, _) => Err(io::ErrorKind::NotConnected.into()),
+            (Socket::ReadPipe(_) | Socket::Hollow(_), _) => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 
@@ -104,13 +104,13 @@ impl Socket {
             Socket::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Socket::Unix(stream) => stream.shutdown(Shutdown::Write),
             Socket::Other(socket) => socket.shut_down_writing(),
-            Socket::ReadPipe(_) | Socket::WritePipe(_) | Socket::Hollow => Ok(()),
+            Socket::ReadPipe(_) | Socket::WritePipe(_) | Socket::Hollow(_) => Ok(()),
         }
     }
 
     pub(super) fn ways(&self) -> Ways {
         match self {
-            Socket::Tcp(_) | Socket::Unix(_) | Socket::Hollow => Ways::Both,
+            Socket::Tcp(_) | Socket::Unix(_) | Socket::Hollow(_) => Ways::Both,
             Socket::ReadPipe(_) => Ways::In,
             Socket::WritePipe(_) => Ways::Out,
             Socket::Other(socket) => socket.ways(),
@@ -162,7 +162,7 @@ impl Socket {
             Socket::Unix(stream) => Some(stream),
             Socket::ReadPipe(pipe) => Some(pipe),
             Socket::WritePipe(pipe) => Some(pipe),
-            Socket::Other(_) | Socket::Hollow => None,
+            Socket::Other(_) | Socket::Hollow(_) => None,
         }
     }
 
@@ -172,12 +172,21 @@ impl Socket {
             Socket::Unix(stream) => Some(stream.as_fd()),
             Socket::ReadPipe(pipe) => Some(pipe.as_fd()),
             Socket::WritePipe(pipe) => Some(pipe.as_fd()),
-            Socket::Other(_) | Socket::Hollow => None,
+            Socket::Other(_) | Socket::Hollow(_) => None,
         }
     }
 
     pub(super) fn fd(&self) -> Option<RawFd> {
-        self.as_fd().map(|fd| fd.as_raw_fd())
+        match self {
+            Socket::Hollow(fd) => *fd,
+            open => open.as_fd().map(|fd| fd.as_raw_fd()),
+        }
+    }
+
+    /// Takes it out, to be closed, and is hollow then.
+    pub(super) fn take(&mut self) -> Socket {
+        let hollow = Socket::Hollow(self.fd());
+        std::mem::replace(self, hollow)
     }
 
     /// Sends small pieces at once, on TCP. Never fails: the peer may be gone already.
@@ -223,7 +232,7 @@ impl fmt::Debug for Socket {
             Socket::ReadPipe(_) => "read pipe",
             Socket::WritePipe(_) => "write pipe",
             Socket::Other(_) => "memory",
-            Socket::Hollow => "closed",
+            Socket::Hollow(_) => "closed",
         })
     }
 }
