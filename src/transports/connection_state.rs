@@ -13,10 +13,12 @@
 //!   sender  Nobody ◄─► StepEnd | NextTurn | Writable: who sends what is queued
 //! ```
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
+use std::rc::Rc;
 
 use crate::buffer::{BufferPool, WriteBuffer};
 use crate::contract::{WriteLimitsError, WritePolicy};
+use crate::waiters::WakerSet;
 
 use super::water_marks::WaterMarks;
 
@@ -38,11 +40,25 @@ pub(crate) struct ConnectionState {
     ///
     /// Invariant: empty if and only if `sender` is `Nobody`.
     buffer: WriteBuffer,
-    marks: WaterMarks,
+    /// What is true: the buffer grew above the high mark, and has not shrunk to the low one
+    /// since. What the protocol was told, its cell knows (R4).
+    writing_paused: bool,
     policy: WritePolicy,
-    dropped_writes: u8,
     misuse: Option<Misuse>,
     discarded: bool,
+    rare: Option<Box<Rare>>,
+}
+
+/// What few connections have. In a box that the first use brings, for idle ones are many.
+#[derive(Default)]
+struct Rare {
+    /// Those that were set.
+    marks: WaterMarks,
+    dropped_writes: u8,
+    /// The end or the error that was met past the protocol: the next read delivers it.
+    seen_end: Option<io::Result<()>>,
+    /// Shared, so that they can be called with no borrow alive (R3).
+    flush_waiters: Rc<WakerSet>,
 }
 
 /// How far the connection is on its way.
@@ -159,11 +175,11 @@ impl ConnectionState {
             output: Output::Open,
             sender: Sender::Nobody,
             buffer: WriteBuffer::default(),
-            marks: WaterMarks::new(),
+            writing_paused: false,
             policy: WritePolicy::default(),
-            dropped_writes: 0,
             misuse: None,
             discarded: false,
+            rare: None,
         }
     }
 
@@ -192,7 +208,7 @@ impl ConnectionState {
     #[inline]
     pub(crate) fn queue_small(&mut self, bytes: &[u8], in_step: bool, pool: &BufferPool) -> Small {
         let is_small = (1..LARGE_WRITE).contains(&bytes.len())
-            && !self.marks.are_passed_by(self.buffer.len() + bytes.len());
+            && !self.marks().pause_at(self.buffer.len() + bytes.len());
         match self.sender {
             Sender::StepEnd if is_small => {
                 debug_assert!(self.phase == Phase::Open && self.output == Output::Open);
@@ -232,14 +248,13 @@ impl ConnectionState {
             return Admission::Empty;
         }
         if self.phase != Phase::Open {
-            self.dropped_writes = self.dropped_writes.saturating_add(1);
             self.discarded = true;
-            let warn = self.dropped_writes >= DROPPED_WRITES_WARNED;
+            let dropped = &mut self.rare().dropped_writes;
+            *dropped = dropped.saturating_add(1);
+            let warn = *dropped >= DROPPED_WRITES_WARNED;
             return Admission::Dropped { warn };
         }
-        let passes_the_mark = self
-            .marks
-            .are_passed_by(self.buffer.len().saturating_add(len));
+        let passes_the_mark = self.marks().pause_at(self.buffer.len().saturating_add(len));
         let immediate = !in_step || self.policy == WritePolicy::Immediate;
         match self.sender {
             Sender::Writable => Admission::Queue,
@@ -298,7 +313,7 @@ impl ConnectionState {
     #[inline]
     pub(crate) fn sent(&mut self, taken: usize, pool: &BufferPool) {
         self.buffer.advance(taken, pool);
-        self.marks.shrank(self.buffer.len());
+        self.writing_paused &= !self.marks().resume_at(self.buffer.len());
     }
 
     /// Says what follows a send, once what it left was queued.
@@ -339,13 +354,21 @@ impl ConnectionState {
         if self.sender == Sender::Nobody && !self.buffer.is_empty() {
             self.sender = Sender::StepEnd;
         }
-        self.marks.grew(self.buffer.len());
+        self.writing_paused |= self.marks().pause_at(self.buffer.len());
+    }
+
+    #[inline]
+    fn marks(&self) -> WaterMarks {
+        match &self.rare {
+            None => WaterMarks::default(),
+            Some(rare) => rare.marks,
+        }
     }
 
     /// Says whether the protocol is to write no more.
     #[inline]
     pub(crate) fn is_writing_paused(&self) -> bool {
-        self.marks.is_paused()
+        self.writing_paused
     }
 
     #[inline]
@@ -354,7 +377,7 @@ impl ConnectionState {
     }
 
     pub(crate) fn write_limits(&self) -> (usize, usize) {
-        self.marks.limits()
+        self.marks().limits()
     }
 
     /// Sets the marks. A lower high mark may pause writing; a higher one does not resume
@@ -364,7 +387,10 @@ impl ConnectionState {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), WriteLimitsError> {
-        self.marks.set(high, low, self.buffer.len())
+        let marks = WaterMarks::new(high, low)?;
+        self.rare().marks = marks;
+        self.writing_paused |= marks.pause_at(self.buffer.len());
+        Ok(())
     }
 
     pub(crate) fn set_write_policy(&mut self, policy: WritePolicy) {
@@ -374,6 +400,18 @@ impl ConnectionState {
     #[inline]
     pub(crate) fn misuse(&self) -> Option<&'static str> {
         self.misuse.map(Misuse::message)
+    }
+
+    /// Who is to be woken once all that was written has left.
+    pub(crate) fn flush_waiters(&mut self) -> Rc<WakerSet> {
+        self.rare().flush_waiters.clone()
+    }
+
+    /// Who is to be woken now, for nothing is queued: nearly always nobody.
+    #[inline]
+    pub(crate) fn flushed(&self) -> Option<Rc<WakerSet>> {
+        let rare = self.rare.as_ref()?;
+        self.buffer.is_empty().then(|| rare.flush_waiters.clone())
     }
 
     /// Bytes that were written are thrown away (D17).
@@ -425,6 +463,21 @@ impl ConnectionState {
         self.input = Input::Ended;
     }
 
+    /// The end, or an error, was met past the protocol. It is to be told by the next read.
+    pub(crate) fn keep_end(&mut self, end: io::Result<()>) {
+        self.rare().seen_end = Some(end);
+    }
+
+    /// Says whether the end waits to be told: what a further receive says is not it.
+    pub(crate) fn has_seen_end(&self) -> bool {
+        (self.rare.as_ref()).is_some_and(|rare| rare.seen_end.is_some())
+    }
+
+    #[inline]
+    pub(crate) fn take_seen_end(&mut self) -> Option<io::Result<()>> {
+        self.rare.as_mut()?.seen_end.take()
+    }
+
     // ── ending ──────────────────────────────────────────────────────────────────
 
     #[inline]
@@ -465,6 +518,10 @@ impl ConnectionState {
         self.sender = Sender::Nobody;
         self.phase = Phase::Lost;
         true
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
     }
 }
 

@@ -30,6 +30,8 @@ pub(super) struct DatagramState {
     /// Invariant: the bytes in `queue`, with [`HEADER`] more for each.
     size: usize,
     marks: WaterMarks,
+    /// They pause writing; whether that was told, the protocol's cell knows (R4).
+    paused: bool,
     dropped: u32,
 }
 
@@ -68,7 +70,8 @@ impl DatagramState {
             phase: Phase::Open,
             queue: VecDeque::new(),
             size: 0,
-            marks: WaterMarks::new(),
+            marks: WaterMarks::default(),
+            paused: false,
             dropped: 0,
         }
     }
@@ -90,7 +93,7 @@ impl DatagramState {
     pub(super) fn queue(&mut self, datagram: Datagram) {
         self.size += datagram.data.len() + HEADER;
         self.queue.push_back(datagram);
-        self.marks.grew(self.size);
+        self.paused |= self.marks.pause_at(self.size);
     }
 
     /// Returns the datagram to be sent next.
@@ -102,7 +105,7 @@ impl DatagramState {
     pub(super) fn remove_first(&mut self) {
         if let Some(datagram) = self.queue.pop_front() {
             self.size -= datagram.data.len() + HEADER;
-            self.marks.shrank(self.size);
+            self.paused &= !self.marks.resume_at(self.size);
         }
     }
 
@@ -145,7 +148,7 @@ impl DatagramState {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        self.marks.is_paused()
+        self.paused
     }
 
     pub(super) fn limits(&self) -> (usize, usize) {
@@ -157,7 +160,9 @@ impl DatagramState {
         high: Option<usize>,
         low: Option<usize>,
     ) -> Result<(), WriteLimitsError> {
-        self.marks.set(high, low, self.size)
+        self.marks = WaterMarks::new(high, low)?;
+        self.paused |= self.marks.pause_at(self.size);
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@
 //!   close, abort, error ──► queued: connection_lost, hollow    ┘
 //! ```
 
-use std::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
+use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::RawFd;
@@ -25,7 +25,6 @@ use crate::error::ConnError;
 use crate::event_loop::{LoopCore, LoopHandle};
 use crate::executor::AtStepEnd;
 use crate::reactor::{Direction, EventSource, SHORT_MEANS_EXHAUSTED, SourceId};
-use crate::waiters::WakerSet;
 
 use super::connection_state::{Admission, Call, ConnectionState, Next, Small};
 use super::failure::{Fails, call_failed};
@@ -57,7 +56,6 @@ pub(crate) struct StreamTransport {
     id: Cell<SourceId>,
     protocol: ProtocolCell,
     connection: RefCell<Connection>,
-    rare: OnceCell<Box<Rare>>,
     // From here on, what only the beginning and the end of a connection need.
     attached_to: Cell<Option<Rc<dyn AttachedTo>>>,
     info: Info,
@@ -67,14 +65,6 @@ pub(crate) struct StreamTransport {
 struct Connection {
     socket: Socket,
     state: ConnectionState,
-}
-
-/// What few connections have. In a box that the first use brings, for idle ones are many.
-#[derive(Default)]
-struct Rare {
-    /// The end or the error that a `try_read` met: the next read delivers it.
-    seen_end: Cell<Option<io::Result<()>>>,
-    flush_waiters: WakerSet,
 }
 
 /// What stays known after the connection is lost.
@@ -146,7 +136,6 @@ impl StreamTransport {
             protocol: ProtocolCell::new(protocol),
             left_to_reader: Cell::new(false),
             watches_writable: Cell::new(false),
-            rare: OnceCell::new(),
             attached_to: Cell::new(attached_to),
             attached_as: attached_as.unwrap_or_default(),
             info,
@@ -236,10 +225,14 @@ impl StreamTransport {
             self.on_write_pipe_readable();
             return;
         }
-        if !self.state().is_reading() {
-            return; // R6: the bit stays set, and whoever resumes queues a read
-        }
-        match self.rare.get().and_then(|rare| rare.seen_end.take()) {
+        let seen_end = {
+            let mut state = self.state_mut();
+            if !state.is_reading() {
+                return; // R6: the bit stays set, and whoever resumes queues a read
+            }
+            state.take_seen_end()
+        };
+        match seen_end {
             None => self.receive(me),
             Some(Ok(())) => self.on_eof(me),
             Some(Err(error)) => self.on_read_error(error),
@@ -600,9 +593,14 @@ impl StreamTransport {
         if next != Next::Nothing {
             self.carry_out(next);
         }
-        let Some(rare) = self.rare.get() else { return };
-        if self.state().buffered() == 0 {
-            rare.flush_waiters.wake_all();
+        self.wake_if_flushed();
+    }
+
+    #[inline]
+    fn wake_if_flushed(&self) {
+        let flushed = self.state().flushed();
+        if let Some(waiters) = flushed {
+            waiters.wake_all();
         }
     }
 
@@ -691,7 +689,7 @@ impl StreamTransport {
         if let Some(attached_to) = self.attached_to.take() {
             attached_to.detached(self.attached_as, ending);
         }
-        self.wake_flush_waiters();
+        self.wake_if_flushed();
     }
 
     /// R1: hollow from now on: out of the table, no socket, no protocol.
@@ -849,7 +847,8 @@ impl Transport for StreamTransport {
         if self.state().buffered() == 0 {
             return Poll::Ready(());
         }
-        self.rare().flush_waiters.register(cx.waker());
+        let waiters = self.state_mut().flush_waiters();
+        waiters.register(cx.waker());
         Poll::Pending
     }
 
@@ -936,7 +935,7 @@ impl StreamTransport {
         let was_left = self.left_to_reader.take();
         let may_read = self.state().is_reading()
             && self.core().reactor.is_readable(self.id.get())
-            && !self.has_seen_end();
+            && !self.state().has_seen_end();
         if !may_read {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -959,29 +958,8 @@ impl StreamTransport {
         }
     }
 
-    /// The end was met, and waits to be told: what a further `recv` says is not it.
-    fn has_seen_end(&self) -> bool {
-        let Some(rare) = self.rare.get() else {
-            return false;
-        };
-        let end = rare.seen_end.take();
-        let seen = end.is_some();
-        rare.seen_end.set(end);
-        seen
-    }
-
-    fn rare(&self) -> &Rare {
-        self.rare.get_or_init(Box::default)
-    }
-
-    fn wake_flush_waiters(&self) {
-        if let Some(rare) = self.rare.get() {
-            rare.flush_waiters.wake_all();
-        }
-    }
-
     fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
-        self.rare().seen_end.set(Some(end));
+        self.state_mut().keep_end(end);
         Err(io::ErrorKind::WouldBlock.into())
     }
 }
@@ -1022,7 +1000,7 @@ impl EventSource for StreamTransport {
         self.state_mut().force_close();
         self.let_go();
         drop(self.attached_to.take());
-        self.wake_flush_waiters();
+        self.wake_if_flushed();
     }
 
     fn owner(&self) -> Option<String> {
@@ -1108,6 +1086,6 @@ mod tests {
     #[test]
     fn a_transport_is_small() {
         let rest = size_of::<StreamTransport>() - size_of::<Socket>() - size_of::<Info>();
-        assert_eq!(rest, 120);
+        assert_eq!(rest, 104);
     }
 }

@@ -9,88 +9,35 @@ use crate::contract::WriteLimitsError;
 /// Bytes above which writing is paused, unless set.
 pub(super) const HIGH_WATER: usize = 64 * 1024;
 
-/// The marks, and on which side of them what is queued was last.
-pub(super) struct WaterMarks {
-    /// `None`: the marks that nobody set. In a box, for few are, and connections are many.
-    set: Option<Box<Marks>>,
-    /// What is true: the size grew above `high`, and has not shrunk to `low` since.
-    /// What the protocol was told, its cell knows (R4).
-    paused: bool,
-}
-
+/// The marks. On which side of them what is queued was last, their owner knows.
+///
 /// Invariant: `low <= high`.
-#[derive(Clone, Copy)]
-struct Marks {
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WaterMarks {
     high: usize,
     low: usize,
 }
 
-const UNLESS_SET: Marks = Marks {
-    high: HIGH_WATER,
-    low: HIGH_WATER / 4,
-};
+/// Those that nobody set.
+impl Default for WaterMarks {
+    #[inline]
+    fn default() -> WaterMarks {
+        WaterMarks {
+            high: HIGH_WATER,
+            low: HIGH_WATER / 4,
+        }
+    }
+}
 
 impl WaterMarks {
-    pub(super) fn new() -> WaterMarks {
-        WaterMarks {
-            set: None,
-            paused: false,
-        }
-    }
-
-    #[inline]
-    fn marks(&self) -> Marks {
-        match &self.set {
-            None => UNLESS_SET,
-            Some(marks) => **marks,
-        }
-    }
-
-    /// More was queued: `size` bytes are, now.
-    #[inline]
-    pub(super) fn grew(&mut self, size: usize) {
-        if size > self.marks().high {
-            self.paused = true;
-        }
-    }
-
-    /// Some was sent: `size` bytes are queued, now.
-    #[inline]
-    pub(super) fn shrank(&mut self, size: usize) {
-        if size <= self.marks().low {
-            self.paused = false;
-        }
-    }
-
-    /// Says whether the protocol is to write no more.
-    #[inline]
-    pub(super) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// Says whether so many bytes would pause it.
-    #[inline]
-    pub(super) fn are_passed_by(&self, size: usize) -> bool {
-        size > self.marks().high
-    }
-
-    /// Returns the low mark and the high one.
-    pub(super) fn limits(&self) -> (usize, usize) {
-        let Marks { high, low } = self.marks();
-        (low, high)
-    }
-
-    /// Sets the marks. A lower high mark may pause, with `size` bytes queued; a higher one
-    /// does not resume: the next flush does.
+    /// Completes what was given of the two.
     ///
     /// # Errors
-    /// If the high mark is below the low one; nothing is changed then.
-    pub(super) fn set(
-        &mut self,
+    /// If the high mark is below the low one.
+    pub(super) fn new(
         high: Option<usize>,
         low: Option<usize>,
-        size: usize,
-    ) -> Result<(), WriteLimitsError> {
+    ) -> Result<WaterMarks, WriteLimitsError> {
         let high = high.unwrap_or_else(|| match low {
             Some(low) => low.saturating_mul(4),
             None => HIGH_WATER,
@@ -99,8 +46,23 @@ impl WaterMarks {
         if high < low {
             return Err(WriteLimitsError { high, low });
         }
-        self.set = Some(Box::new(Marks { high, low }));
-        self.grew(size);
-        Ok(())
+        Ok(WaterMarks { high, low })
+    }
+
+    /// Says whether writing pauses when what is queued has grown to so many bytes.
+    #[inline]
+    pub(super) fn pause_at(self, size: usize) -> bool {
+        size > self.high
+    }
+
+    /// Says whether writing resumes when what is queued has shrunk to so many bytes.
+    #[inline]
+    pub(super) fn resume_at(self, size: usize) -> bool {
+        size <= self.low
+    }
+
+    /// Returns the low mark and the high one.
+    pub(super) fn limits(self) -> (usize, usize) {
+        (self.low, self.high)
     }
 }
