@@ -49,6 +49,9 @@ pub(crate) enum Stands {
 const NOWHERE: u32 = u32::MAX;
 
 impl TaskId {
+    /// The id of no task, for where there is none.
+    pub(crate) const NOBODY: TaskId = TaskId(NonZeroU64::MAX);
+
     #[inline]
     pub(super) fn new(index: u32, number: NonZeroU32) -> TaskId {
         let id = NonZeroU64::from(number).get() << 32 | u64::from(index);

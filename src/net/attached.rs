@@ -8,7 +8,7 @@
 //!                             both over: the entry is free
 //! ```
 //!
-//! An entry is all that a server keeps of a connection: 24 bytes.
+//! An entry is all that a server keeps of a connection: 16 bytes.
 //!
 //! asyncio: `Server._attach`, `_detach` and `_clients`, without the handlers.
 
@@ -37,10 +37,16 @@ struct Entry {
     /// `None` before it is opened. Beside the reactor's table (R1) the handler keeps it, to
     /// close it, or to say whose handler it was.
     transport: Option<Rc<StreamTransport>>,
-    handler: Option<TaskId>,
+    /// [`TaskId::NOBODY`] while there is none. No `Option`, so that the slab has a word in
+    /// which to see that an entry is free: each connection has one.
+    handler: TaskId,
 }
 
 impl Entry {
+    fn handler(&self) -> Option<TaskId> {
+        (self.handler != TaskId::NOBODY).then_some(self.handler)
+    }
+
     fn is_detached(&self) -> bool {
         self.transport
             .as_ref()
@@ -54,7 +60,7 @@ impl Attached {
         self.connections.set(self.connections.get() + 1);
         let key = self.entries.borrow_mut().insert(Entry {
             transport: None,
-            handler: None,
+            handler: TaskId::NOBODY,
         });
         Key::try_from(key).expect("four billion connections don't fit into memory")
     }
@@ -71,8 +77,8 @@ impl Attached {
         self.connections.set(self.connections.get() - 1);
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(key as usize)?;
-        if entry.handler.is_some() {
-            return entry.handler;
+        if let Some(handler) = entry.handler() {
+            return Some(handler);
         }
         let over = entries.remove(key as usize);
         debug_assert!(entries.len() <= self.connections() + self.handlers());
@@ -88,7 +94,7 @@ impl Attached {
     /// The connection is handled by that task.
     pub(super) fn handled_by(&self, key: Key, task: TaskId) {
         if let Some(entry) = self.entries.borrow_mut().get_mut(key as usize) {
-            entry.handler = Some(task);
+            entry.handler = task;
         }
     }
 
@@ -99,7 +105,9 @@ impl Attached {
         let Some(entry) = entries.get_mut(key as usize) else {
             return;
         };
-        let is_over = entry.handler.take().is_some() && entry.is_detached();
+        let was_handled = entry.handler().is_some();
+        entry.handler = TaskId::NOBODY;
+        let is_over = was_handled && entry.is_detached();
         let over = is_over.then(|| entries.remove(key as usize));
         debug_assert!(entries.len() <= self.connections() + self.handlers());
         drop((entries, over)); // in this order (R3)
@@ -131,6 +139,22 @@ impl Attached {
     /// Returns the tasks of all handlers that run.
     pub(super) fn handler_tasks(&self) -> Vec<TaskId> {
         let entries = self.entries.borrow();
-        entries.iter().filter_map(|(_, e)| e.handler).collect()
+        entries.iter().filter_map(|(_, e)| e.handler()).collect()
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64"))]
+mod tests {
+    use super::*;
+
+    #[expect(dead_code, reason = "only its size counts")]
+    enum AsInTheSlab {
+        Free(usize),
+        Taken(Entry),
+    }
+
+    #[test]
+    fn an_entry_takes_two_words_of_the_table() {
+        assert_eq!(size_of::<AsInTheSlab>(), 16);
     }
 }
