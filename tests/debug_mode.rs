@@ -326,11 +326,11 @@ fn what_resolving_a_name_took_is_logged_and_stands_out_if_it_was_long() -> io::R
     })??;
     assert_eq!(
         journal.of_this_test(Level::Debug),
-        ["resolving mill:80 took 0ns: Ok([])"]
+        ["resolving mill:80 took 0.000 seconds: Ok([])"]
     );
     assert_eq!(
         journal.of_this_test(Level::Info),
-        ["resolving watermill:81 took 200ms: Ok([])"]
+        ["resolving watermill:81 took 0.200 seconds: Ok([])"]
     );
     Ok(())
 }

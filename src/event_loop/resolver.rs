@@ -19,6 +19,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 
+use crate::clock::Seconds;
+
 use super::LoopHandle;
 use super::flags::flags;
 use super::system_resolver;
@@ -257,8 +259,11 @@ impl LoopHandle {
             } else {
                 log::Level::Debug
             };
-            let HostQuery { host, port, .. } = query;
-            log::log!(level, "resolving {host}:{port} took {took:?}: {resolved:?}");
+            let (HostQuery { host, port, .. }, took) = (query, Seconds(took));
+            log::log!(
+                level,
+                "resolving {host}:{port} took {took} seconds: {resolved:?}"
+            );
         }
         resolved
     }
