@@ -63,24 +63,18 @@ pub struct SocketOptions {
     settings: Rc<Vec<Setting>>,
 }
 
-/// What a closure does that sets options of its own.
-type Closure = dyn Fn(BorrowedFd<'_>) -> io::Result<()>;
-
-/// One option with its value.
+/// One option with its value: what it is called, and what sets it.
+///
+/// What sets it is a closure from the start: so a program contains the options that it sets,
+/// and no others.
 #[derive(Clone)]
-enum Setting {
-    KeepAlive(bool),
-    KeepAliveTime(Duration),
-    KeepAliveInterval(Duration),
-    KeepAliveRetries(u32),
-    UserTimeout(Duration),
-    SendBufferSize(usize),
-    ReceiveBufferSize(usize),
-    Linger(Duration),
-    OnlyV6(bool),
-    TypeOfService(u8),
-    With(Rc<Closure>),
+struct Setting {
+    /// The option by the name that the system's manual has it under, and its value.
+    name: String,
+    set: Rc<Closure>,
 }
+
+type Closure = dyn Fn(BorrowedFd<'_>) -> io::Result<()>;
 
 impl SocketOptions {
     /// Makes options that set nothing.
@@ -93,7 +87,9 @@ impl SocketOptions {
     /// (`SO_KEEPALIVE`): not unless set.
     #[must_use]
     pub fn keep_alive(self, keep_alive: bool) -> Self {
-        self.and(Setting::KeepAlive(keep_alive))
+        self.and(format!("SO_KEEPALIVE to {keep_alive}"), move |socket| {
+            socket.set_keepalive(keep_alive)
+        })
     }
 
     /// Sets after how much silence the peer is first asked (`TCP_KEEPIDLE`, on macOS
@@ -101,7 +97,10 @@ impl SocketOptions {
     /// [`keep_alive`](Self::keep_alive) on. Two hours unless set. OpenBSD has no such option.
     #[must_use]
     pub fn keep_alive_time(self, time: Duration) -> Self {
-        self.and(Setting::KeepAliveTime(time))
+        self.and(format!("TCP_KEEPIDLE to {time:?}"), move |socket| {
+            has(cfg!(not(target_os = "openbsd")))?;
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(whole_seconds(time)))
+        })
     }
 
     /// Sets how long an answer is waited for before the peer is asked again
@@ -109,7 +108,9 @@ impl SocketOptions {
     /// [`keep_alive`](Self::keep_alive) on. 75 seconds unless set. OpenBSD has no such option.
     #[must_use]
     pub fn keep_alive_interval(self, interval: Duration) -> Self {
-        self.and(Setting::KeepAliveInterval(interval))
+        self.and(format!("TCP_KEEPINTVL to {interval:?}"), move |socket| {
+            set_keep_alive_interval(socket, interval)
+        })
     }
 
     /// Sets how many questions without an answer end the connection (`TCP_KEEPCNT`); and
@@ -117,21 +118,27 @@ impl SocketOptions {
     /// such option.
     #[must_use]
     pub fn keep_alive_retries(self, retries: u32) -> Self {
-        self.and(Setting::KeepAliveRetries(retries))
+        self.and(format!("TCP_KEEPCNT to {retries}"), move |socket| {
+            set_keep_alive_retries(socket, retries)
+        })
     }
 
     /// Sets how long what was sent may lack an acknowledgement before the connection ends
     /// (`TCP_USER_TIMEOUT`), in milliseconds, rounded up. Linux only.
     #[must_use]
     pub fn user_timeout(self, timeout: Duration) -> Self {
-        self.and(Setting::UserTimeout(timeout))
+        self.and(format!("TCP_USER_TIMEOUT to {timeout:?}"), move |socket| {
+            set_user_timeout(socket, timeout)
+        })
     }
 
     /// Sets the size of the kernel's buffer for what is sent (`SO_SNDBUF`), in bytes. Linux
     /// reserves twice as much, for its own needs, and has a lower and an upper bound.
     #[must_use]
     pub fn send_buffer_size(self, bytes: usize) -> Self {
-        self.and(Setting::SendBufferSize(bytes))
+        self.and(format!("SO_SNDBUF to {bytes} bytes"), move |socket| {
+            socket.set_send_buffer_size(buffer_size(bytes)?)
+        })
     }
 
     /// Sets the size of the kernel's buffer for what is received (`SO_RCVBUF`), in bytes.
@@ -141,7 +148,9 @@ impl SocketOptions {
     /// that listens, not on the accepted ones.
     #[must_use]
     pub fn receive_buffer_size(self, bytes: usize) -> Self {
-        self.and(Setting::ReceiveBufferSize(bytes))
+        self.and(format!("SO_RCVBUF to {bytes} bytes"), move |socket| {
+            socket.set_recv_buffer_size(buffer_size(bytes)?)
+        })
     }
 
     /// Sets how long closing the socket waits until what was sent has arrived (`SO_LINGER`),
@@ -152,7 +161,9 @@ impl SocketOptions {
     /// [`close_lingering`](crate::StreamWriter::close_lingering).
     #[must_use]
     pub fn linger(self, linger: Duration) -> Self {
-        self.and(Setting::Linger(linger))
+        self.and(format!("SO_LINGER to {linger:?}"), move |socket| {
+            socket.set_linger(Some(whole_seconds(linger)))
+        })
     }
 
     /// Sets whether an IPv6 socket keeps to IPv6 (`IPV6_V6ONLY`). Sockets of other families
@@ -163,14 +174,25 @@ impl SocketOptions {
     /// IPv4 peers are then called `::ffff:192.0.2.1`. OpenBSD has no such sockets.
     #[must_use]
     pub fn only_v6(self, only_v6: bool) -> Self {
-        self.and(Setting::OnlyV6(only_v6))
+        self.and(
+            format!("IPV6_V6ONLY to {only_v6}"),
+            move |socket| match is_v6(socket)? {
+                true => socket.set_only_v6(only_v6),
+                false => Ok(()),
+            },
+        )
     }
 
     /// Sets the type of service of what is sent (`IP_TOS`; `IPV6_TCLASS` on IPv6 sockets):
     /// the upper six bits are the DSCP, `0xb8` for expedited forwarding, say.
     #[must_use]
     pub fn type_of_service(self, type_of_service: u8) -> Self {
-        self.and(Setting::TypeOfService(type_of_service))
+        let name = format!("IP_TOS to {type_of_service:#04x}");
+        let type_of_service = u32::from(type_of_service);
+        self.and(name, move |socket| match is_v6(socket)? {
+            true => socket.set_tclass_v6(type_of_service),
+            false => socket.set_tos_v4(type_of_service),
+        })
     }
 
     /// Has a closure set any other option. It is called with each new socket, before it is
@@ -202,46 +224,25 @@ impl SocketOptions {
     /// ```
     #[must_use]
     pub fn with(self, set: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static) -> Self {
-        self.and(Setting::With(Rc::new(set)))
+        self.push("an option by a closure".to_owned(), Rc::new(set))
     }
 
-    fn and(mut self, setting: Setting) -> Self {
-        Rc::make_mut(&mut self.settings).push(setting);
+    fn and(self, name: String, set: impl Fn(&SockRef<'_>) -> io::Result<()> + 'static) -> Self {
+        self.push(name, Rc::new(move |fd| set(&SockRef::from(&fd))))
+    }
+
+    fn push(mut self, name: String, set: Rc<Closure>) -> Self {
+        Rc::make_mut(&mut self.settings).push(Setting { name, set });
         self
     }
 
     /// Sets them on a socket. This may call the user (R3).
     pub(super) fn apply(&self, socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.settings.iter().try_for_each(|s| s.apply(socket))
-    }
-}
-
-impl Setting {
-    fn apply(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let set = self.set(fd);
-        set.map_err(|error| explain(error, |e| format!("cannot set {self}: {e}")))
-    }
-
-    fn set(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        let socket = SockRef::from(&fd);
-        match self {
-            Setting::KeepAlive(on) => socket.set_keepalive(*on),
-            Setting::KeepAliveTime(time) => {
-                has(cfg!(not(target_os = "openbsd")))?;
-                socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(whole_seconds(*time)))
-            }
-            Setting::KeepAliveInterval(interval) => set_keep_alive_interval(&socket, *interval),
-            Setting::KeepAliveRetries(retries) => set_keep_alive_retries(&socket, *retries),
-            Setting::UserTimeout(timeout) => set_user_timeout(&socket, *timeout),
-            Setting::SendBufferSize(bytes) => socket.set_send_buffer_size(buffer_size(*bytes)?),
-            Setting::ReceiveBufferSize(bytes) => socket.set_recv_buffer_size(buffer_size(*bytes)?),
-            Setting::Linger(linger) => socket.set_linger(Some(whole_seconds(*linger))),
-            Setting::OnlyV6(only_v6) if is_v6(&socket)? => socket.set_only_v6(*only_v6),
-            Setting::OnlyV6(_) => Ok(()),
-            Setting::TypeOfService(tos) if is_v6(&socket)? => socket.set_tclass_v6(u32::from(*tos)),
-            Setting::TypeOfService(tos) => socket.set_tos_v4(u32::from(*tos)),
-            Setting::With(set) => set(fd),
+        for Setting { name, set } in self.settings.iter() {
+            let set = set(socket);
+            set.map_err(|error| explain(error, |e| format!("cannot set {name}: {e}")))?;
         }
+        Ok(())
     }
 }
 
@@ -312,28 +313,9 @@ fn buffer_size(bytes: usize) -> io::Result<usize> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, complaint))
 }
 
-/// The option by the name that the system's manual has it under, and its value.
-impl fmt::Display for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Setting::KeepAlive(on) => write!(f, "SO_KEEPALIVE to {on}"),
-            Setting::KeepAliveTime(time) => write!(f, "TCP_KEEPIDLE to {time:?}"),
-            Setting::KeepAliveInterval(interval) => write!(f, "TCP_KEEPINTVL to {interval:?}"),
-            Setting::KeepAliveRetries(retries) => write!(f, "TCP_KEEPCNT to {retries}"),
-            Setting::UserTimeout(timeout) => write!(f, "TCP_USER_TIMEOUT to {timeout:?}"),
-            Setting::SendBufferSize(bytes) => write!(f, "SO_SNDBUF to {bytes} bytes"),
-            Setting::ReceiveBufferSize(bytes) => write!(f, "SO_RCVBUF to {bytes} bytes"),
-            Setting::Linger(linger) => write!(f, "SO_LINGER to {linger:?}"),
-            Setting::OnlyV6(only_v6) => write!(f, "IPV6_V6ONLY to {only_v6}"),
-            Setting::TypeOfService(tos) => write!(f, "IP_TOS to {tos:#04x}"),
-            Setting::With(_) => f.write_str("an option by a closure"),
-        }
-    }
-}
-
 impl fmt::Debug for SocketOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings = self.settings.iter().map(|setting| setting.to_string());
-        f.debug_list().entries(settings).finish()
+        let names = self.settings.iter().map(|setting| &setting.name);
+        f.debug_list().entries(names).finish()
     }
 }
