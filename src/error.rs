@@ -610,45 +610,51 @@ impl ExceptionContext {
 
     /// Adds the error or the panic behind it.
     #[must_use]
-    pub fn exception(self, exception: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.exception, &exception)
+    pub fn exception(mut self, exception: impl fmt::Display) -> Self {
+        set(&mut self.exception, &exception);
+        self
     }
 
     /// Adds the callback that failed.
     #[must_use]
-    pub fn handle(self, handle: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.handle, &handle)
+    pub fn handle(mut self, handle: impl fmt::Display) -> Self {
+        set(&mut self.handle, &handle);
+        self
     }
 
     /// Adds the protocol that was involved.
     #[must_use]
-    pub fn protocol(self, protocol: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.protocol, &protocol)
+    pub fn protocol(mut self, protocol: impl fmt::Display) -> Self {
+        set(&mut self.protocol, &protocol);
+        self
     }
 
     /// Adds the socket that was involved.
     #[must_use]
-    pub fn socket(self, socket: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.socket, &socket)
+    pub fn socket(mut self, socket: impl fmt::Display) -> Self {
+        set(&mut self.socket, &socket);
+        self
     }
 
     /// Adds the task that failed.
     #[must_use]
-    pub fn task(self, task: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.task, &task)
+    pub fn task(mut self, task: impl fmt::Display) -> Self {
+        set(&mut self.task, &task);
+        self
     }
 
     /// Adds the transport that was involved.
     #[must_use]
-    pub fn transport(self, transport: impl fmt::Display) -> Self {
-        self.with(|context| &mut context.transport, &transport)
-    }
-
-    /// Sets one of the parts. Not generic, so that it is compiled once.
-    fn with(mut self, part: fn(&mut Self) -> &mut Option<String>, what: &dyn fmt::Display) -> Self {
-        *part(&mut self) = Some(what.to_string());
+    pub fn transport(mut self, transport: impl fmt::Display) -> Self {
+        set(&mut self.transport, &transport);
         self
     }
+}
+
+/// Sets a part of a context. Neither generic nor inlined, so that it is compiled once.
+#[inline(never)]
+fn set(part: &mut Option<String>, what: &dyn fmt::Display) {
+    *part = Some(what.to_string());
 }
 
 /// The message, then a line `key: value` for each part that is there, sorted by key.

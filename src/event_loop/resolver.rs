@@ -290,7 +290,7 @@ impl Wanted {
     /// No host: all interfaces for who serves, the loopback for who connects. In the order
     /// that the system's resolver gives them.
     pub(crate) fn without_host(self, port: u16) -> Vec<SocketAddr> {
-        let addresses = if self.flags.contains(AddrInfoFlags::PASSIVE) {
+        let hosts = if self.flags.contains(AddrInfoFlags::PASSIVE) {
             [
                 IpAddr::from(Ipv4Addr::UNSPECIFIED),
                 IpAddr::from(Ipv6Addr::UNSPECIFIED),
@@ -301,9 +301,14 @@ impl Wanted {
                 IpAddr::from(Ipv4Addr::LOCALHOST),
             ]
         };
-        let addresses = addresses.map(|address| SocketAddr::new(address, port));
-        let admitted = addresses.into_iter().filter(|a| self.family.admits(a));
-        admitted.collect()
+        let mut addresses = Vec::new();
+        for host in hosts {
+            let address = SocketAddr::new(host, port);
+            if self.family.admits(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses
     }
 }
 

@@ -113,9 +113,11 @@ impl<T> Schedule<T> {
 
     /// Keeps what is to be kept.
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        self.fresh.retain(|entry| keep(&entry.thing));
-        self.sorted.retain(|entry| keep(&entry.thing));
-        self.far.retain(|entry| keep(&entry.thing));
+        let mut fresh = mem::take(&mut self.fresh).into_vec();
+        for entries in [&mut fresh, &mut self.sorted, &mut self.far] {
+            entries.retain(|entry| keep(&entry.thing));
+        }
+        self.fresh = fresh.into();
         self.bring_near();
     }
 

@@ -387,8 +387,7 @@ impl Executor {
 
     /// Returns all tasks that have not ended, the oldest first.
     pub(crate) fn all_tasks(&self) -> Vec<TaskRef> {
-        let tasks = self.tasks.borrow().all();
-        tasks.into_iter().map(TaskRef).collect()
+        self.tasks.borrow().all()
     }
 
     /// Returns the task whose step runs.
@@ -430,7 +429,7 @@ impl Executor {
         self.orphan_message.set(message);
     }
 
-    fn report_orphan(&self, task: &str, panic: &PanicPayload) {
+    fn report_orphan(&self, task: &str, panic: PanicPayload) {
         let message = self.orphan_message.get();
         self.report(ExceptionContext::new(message).task(task).exception(panic));
     }

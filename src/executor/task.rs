@@ -516,6 +516,14 @@ impl Entry {
         self.look_at_rest(|rest| rest.panic.take())
     }
 
+    /// Reports the panic of `task`, whose entry this is, unless somebody has taken it.
+    #[cold]
+    fn report_orphan(&self, task: &dyn AnyTask) {
+        if let (Some(panic), Some(executor)) = (self.take_panic(), self.executor.upgrade()) {
+            executor.report_orphan(&task.name(), panic);
+        }
+    }
+
     fn tell_nobody(&self) {
         self.waiter.clear();
         drop(self.take_told());
@@ -589,13 +597,8 @@ impl<F: Future, N: Stem> TaskCell<F, N> {
 
     /// Reports a panic that nobody will be told by awaiting the task.
     fn report_if_orphaned(&self) {
-        if self.entry.stage() != Stage::Panicked {
-            return;
-        }
-        if let (Some(panic), Some(executor)) =
-            (self.entry.take_panic(), self.entry.executor.upgrade())
-        {
-            executor.report_orphan(&self.name(), &panic);
+        if self.entry.stage() == Stage::Panicked {
+            self.entry.report_orphan(self);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! can't, or who want all of them: wakers, which other threads may hold; the list of a loop's
 //! tasks; and the end of the loop.
 
+use std::collections::BinaryHeap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::rc::Rc;
 use std::time::Duration;
@@ -156,10 +157,13 @@ impl TaskTable {
     }
 
     /// Returns all tasks, the oldest first.
-    pub(super) fn all(&self) -> Vec<Rc<dyn AnyTask>> {
-        let mut tasks: Vec<_> = self.tasks.iter().map(|(_, task)| task.clone()).collect();
-        tasks.sort_by_key(|task| task.entry().number());
-        tasks
+    pub(super) fn all(&self) -> Vec<TaskRef> {
+        // In a heap, since a loop that closes is in no hurry: a sort is 8 KB of each program.
+        let tasks = self.tasks.iter();
+        let by_age = tasks.map(|(index, task)| (task.entry().number(), index));
+        let by_age = by_age.collect::<BinaryHeap<_>>().into_sorted_vec();
+        let tasks = by_age.iter().map(|&(_, index)| self.tasks[index].clone());
+        tasks.map(TaskRef).collect()
     }
 
     /// Takes one task out, for a loop that closes.

@@ -162,8 +162,12 @@ fn attempt_failed(to: &str, address: &Address, error: io::Error) -> io::Error {
     explain(error, |error| {
         let reason = error.to_string().to_ascii_lowercase();
         // The standard library puts the code behind the system's words.
-        let reason = reason.split(" (os error").next().unwrap_or_default();
-        format!("error while attempting to {to} on address {address}: {reason}")
+        let code = error
+            .raw_os_error()
+            .map(|code| format!(" (os error {code})"));
+        let words = code.and_then(|code| reason.strip_suffix(code.as_str()));
+        let words = words.unwrap_or(&reason);
+        format!("error while attempting to {to} on address {address}: {words}")
     })
 }
 

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::slice::from_ref;
 use std::task::Poll;
 
 use crate::event_loop::{LoopHandle, Resolving, Wanted};
@@ -140,7 +141,7 @@ impl Host {
         let resolved = match self {
             Host::Any => wanted.without_host(port),
             Host::Name(name) if name.is_empty() => wanted.without_host(port),
-            Host::Name(name) => some(name, resolve(handle, name, port, wanted).await?)?,
+            Host::Name(name) => resolve_all(handle, from_ref(name), port, wanted).await?,
             Host::List(names) => resolve_all(handle, names, port, wanted).await?,
         };
         let mut addresses = Vec::new();
@@ -193,11 +194,14 @@ async fn resolve_all(
         }
     })
     .await?;
-    let found = lookups.into_iter().flat_map(|lookup| match lookup {
-        Lookup::Runs(_) => unreachable!("all are done"),
-        Lookup::Done(addresses) => addresses,
-    });
-    Ok(found.collect())
+    let mut found = Vec::new();
+    for lookup in lookups {
+        match lookup {
+            Lookup::Runs(_) => unreachable!("all are done"),
+            Lookup::Done(mut addresses) => found.append(&mut addresses),
+        }
+    }
+    Ok(found)
 }
 
 /// One name of several that are resolved at once.

@@ -493,19 +493,24 @@ impl fmt::Debug for WithFactory {
 }
 
 /// Where a server serves: on a host, a path or a socket.
-#[derive(Debug)]
 pub struct Place(Box<dyn Bind>);
 
 /// A place that can be bound.
 ///
 /// Each has a function of its own, called by its address: so a program contains those that it
 /// uses, and no others.
-trait Bind: fmt::Debug {
+trait Bind {
     fn bind<'a>(self: Box<Self>, handle: &'a LoopHandle, options: &'a SocketOptions)
     -> Binding<'a>;
 }
 
 type Binding<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<BoundSocket>>> + 'a>>;
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place").finish_non_exhaustive()
+    }
+}
 
 impl From<OnHost> for Place {
     fn from(on: OnHost) -> Self {

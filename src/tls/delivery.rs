@@ -214,7 +214,7 @@ impl TlsTransport {
     /// Tells the app that the peer sends no more, and closes unless it may go on writing.
     fn tell_end(&self, kind: EofKind) {
         if kind == EofKind::Truncated && self.settings.ending.requires_close_notify {
-            return self.fatal(truncated(), "the TLS connection was cut off"); // D22
+            return self.fatal(truncated(), "the TLS connection was cut off".into()); // D22
         }
         let Some(me) = self.me() else { return };
         self.state.borrow_mut().tell_end();
@@ -245,7 +245,7 @@ impl TlsTransport {
             Phase::Handshake => self.handshake_failed(TlsError::in_handshake(error)),
             // D21: after our own close it is nobody's business any more.
             Phase::Shutdown => self.state.borrow_mut().raw_ended(),
-            _ => self.fatal(TlsError::in_data(error), "Fatal error in TLS"),
+            _ => self.fatal(TlsError::in_data(error), "Fatal error in TLS".into()),
         }
     }
 

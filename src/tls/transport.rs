@@ -388,7 +388,7 @@ impl TlsTransport {
         self.protocol.reconcile(
             &me,
             || self.state.borrow().is_writing_paused(),
-            |failed, error| self.report(failed, &error),
+            |failed, error| self.report(failed.into(), &error),
             |replaced| self.drop_protocol(replaced),
         );
     }

@@ -204,7 +204,7 @@ impl SocketDatagramTransport {
     fn tell_error(&self, error: ConnError) {
         let Some(me) = self.me() else { return };
         if let Err(error) = self.call("error_received", |p| p.error_received(&me, error)) {
-            self.report("protocol.error_received() failed", &error);
+            self.report("protocol.error_received() failed".into(), &error);
         }
     }
 
@@ -273,7 +273,8 @@ impl SocketDatagramTransport {
         } else if !self.watches_writable.replace(true) {
             let watched = self.watch_writable();
             if let Err(error) = watched {
-                self.fatal(error.into(), "Fatal write error on datagram transport");
+                let message = "Fatal write error on datagram transport";
+                self.fatal(error.into(), message.into());
             }
         }
     }
@@ -331,7 +332,7 @@ impl SocketDatagramTransport {
                     (paused, _) => Some(paused),
                 }
             },
-            |failed, error| self.report(failed, &error),
+            |failed, error| self.report(failed.into(), &error),
             |replaced| self.drop_protocol(replaced),
         );
     }

@@ -32,8 +32,7 @@ pub(crate) trait Fails: fmt::Debug {
 
     /// Ends the connection with an error. The network's and the peer's are told to the
     /// protocol alone; a bug in a callback goes to the exception handler, too.
-    fn fatal(&self, error: ConnError, message: impl Into<Cow<'static, str>>) {
-        let message = message.into();
+    fn fatal(&self, error: ConnError, message: Cow<'static, str>) {
         if error.is_from_the_system() {
             log::debug!("{self:?}: {message}: {error}");
         } else {
@@ -48,7 +47,7 @@ pub(crate) trait Fails: fmt::Debug {
     }
 
     /// Tells the exception handler.
-    fn report(&self, message: impl Into<Cow<'static, str>>, error: &ConnError) {
+    fn report(&self, message: Cow<'static, str>, error: &ConnError) {
         let mut context = ExceptionContext::new(message)
             .exception(error)
             .transport(format_args!("{self:?}"));
@@ -66,6 +65,6 @@ pub(crate) trait Fails: fmt::Debug {
 }
 
 /// What is reported of a callback that failed.
-pub(crate) fn call_failed(callback: &str) -> String {
-    format!("Fatal error: protocol.{callback}() call failed.")
+pub(crate) fn call_failed(callback: &str) -> Cow<'static, str> {
+    format!("Fatal error: protocol.{callback}() call failed.").into()
 }

@@ -416,7 +416,7 @@ impl StreamTransport {
             Ways::Both => "Fatal read error on socket transport",
             Ways::In | Ways::Out => "Fatal read error on pipe transport",
         };
-        self.fatal(error.into(), message);
+        self.fatal(error.into(), message.into());
     }
 
     /// A pipe whose writers are gone is closing at once; the protocol hears of it next.
@@ -584,7 +584,7 @@ impl StreamTransport {
             Ways::Both => "Fatal write error on socket transport",
             Ways::In | Ways::Out => "Fatal write error on pipe transport",
         };
-        self.fatal(error.into(), message);
+        self.fatal(error.into(), message.into());
     }
 
     /// Does what the state of the connection has decided: nearly always nothing.
@@ -662,7 +662,7 @@ impl StreamTransport {
                     (paused, _) => Some(paused),
                 }
             },
-            |failed, error| self.report(failed, &error),
+            |failed, error| self.report(failed.into(), &error),
             |replaced| self.drop_protocol(replaced),
         );
     }
