@@ -26,14 +26,14 @@ pub(crate) use notifier::Notifier;
 pub(crate) use readiness::SHORT_MEANS_EXHAUSTED;
 pub(crate) use sources::SourceId;
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::{OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::{Events, Interest, Poll, Registry};
+use mio::{Events, Interest, Poll};
 
 use readiness::Readiness;
 use sources::{NOTIFIER, Slot, Sources};
@@ -106,7 +106,7 @@ impl Reactor {
 
     /// Makes what ends a sleep from another thread.
     pub(crate) fn notifier(&self) -> io::Result<Notifier> {
-        self.with_registry(|registry| Notifier::new(registry, NOTIFIER))
+        Notifier::new(self.poll()?.registry(), NOTIFIER)
     }
 
     /// Takes a source into the table and has it watched for `interest`.
@@ -121,7 +121,8 @@ impl Reactor {
         armed: bool,
     ) -> io::Result<SourceId> {
         let id = self.insert(owner, fd, armed);
-        let registered = self.with_registry(|registry| registry.register(io, id.token(), interest));
+        let poll = self.poll();
+        let registered = poll.and_then(|poll| poll.registry().register(io, id.token(), interest));
         if let Err(error) = registered {
             drop(self.remove(id));
             return Err(error);
@@ -151,15 +152,14 @@ impl Reactor {
         io: &mut dyn mio::event::Source,
         interest: Interest,
     ) -> io::Result<()> {
-        self.with_registry(|registry| {
-            match registry.reregister(io, id.token(), interest) {
-                // The poll(2) back end forgets a descriptor that hung up.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    registry.register(io, id.token(), interest)
-                }
-                other => other,
+        let poll = self.poll()?;
+        match poll.registry().reregister(io, id.token(), interest) {
+            // The poll(2) back end forgets a descriptor that hung up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                poll.registry().register(io, id.token(), interest)
             }
-        })
+            other => other,
+        }
     }
 
     /// Takes a source out of the table and stops watching it.
@@ -174,7 +174,8 @@ impl Reactor {
         if let Some(io) = io {
             // The descriptor is about to be closed, which would do as well; an error
             // here says that the poller did not know it any more.
-            let _ = self.with_registry(|registry| registry.deregister(io));
+            let poll = self.poll();
+            let _ = poll.and_then(|poll| poll.registry().deregister(io));
         }
         self.remove(id)
     }
@@ -351,7 +352,7 @@ impl Reactor {
     #[cfg(not(mio_unsupported_force_poll_poll))]
     pub(crate) fn poller_fd(&self) -> io::Result<OwnedFd> {
         use std::os::fd::AsFd;
-        self.with_registry(|registry| registry.as_fd().try_clone_to_owned())
+        self.poll()?.registry().as_fd().try_clone_to_owned()
     }
 
     /// The `poll(2)` back end has no descriptor that another loop could watch.
@@ -380,11 +381,10 @@ impl Reactor {
         drop(sources);
     }
 
-    fn with_registry<T>(&self, f: impl FnOnce(&Registry) -> io::Result<T>) -> io::Result<T> {
-        match self.poll.borrow().as_ref() {
-            Some(poll) => f(poll.registry()),
-            None => Err(io::Error::other("Event loop is closed")),
-        }
+    /// Returns the poller, unless the loop is closed.
+    fn poll(&self) -> io::Result<Ref<'_, Poll>> {
+        Ref::filter_map(self.poll.borrow(), Option::as_ref)
+            .map_err(|_| io::Error::other("Event loop is closed"))
     }
 
     fn insert(&self, owner: Rc<dyn EventSource>, fd: RawFd, armed: bool) -> SourceId {

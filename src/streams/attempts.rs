@@ -255,8 +255,7 @@ impl StreamReader {
     fn prepare_scan(&mut self, separators: &impl Separators) {
         if !self.state.is_scanned_for(separators) {
             let scanned_for = ScannedFor::new(separators);
-            self.state
-                .set_habit(|habits| habits.scanned_for = scanned_for);
+            self.state.habits_mut().scanned_for = scanned_for;
             self.lent.forget_scan();
             self.state().at_home(ReadBuffer::forget_scan);
         }
@@ -292,8 +291,7 @@ impl StreamReader {
     #[inline]
     fn set_discarding_line(&mut self, discarding: bool) {
         if discarding != self.is_discarding_line() {
-            self.state
-                .set_habit(|habits| habits.discarding_line = discarding);
+            self.state.habits_mut().discarding_line = discarding;
         }
     }
 

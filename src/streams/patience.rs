@@ -70,7 +70,7 @@ impl StreamReader {
                 alarm: Alarm::default(),
             })
         });
-        let earlier = (self.state).set_habit(|habits| replace(&mut habits.patience, patience));
+        let earlier = replace(&mut self.state.habits_mut().patience, patience);
         drop(earlier);
     }
 
@@ -117,10 +117,9 @@ impl StreamReader {
         if !self.state.habit(|habits| habits.patience.is_some()) {
             return None;
         }
-        let mut patience = self.state.set_habit(|habits| habits.patience.take())?;
+        let mut patience = self.state.habits_mut().patience.take()?;
         let result = act(&mut patience);
-        self.state
-            .set_habit(|habits| habits.patience = Some(patience));
+        self.state.habits_mut().patience = Some(patience);
         Some(result)
     }
 }

@@ -567,15 +567,14 @@ impl StreamReader {
 
     /// Sets what comes first when bytes are buffered and the connection failed.
     pub fn set_error_policy(&mut self, policy: ErrorPolicy) {
-        self.state.set_habit(|habits| habits.error_policy = policy);
+        self.state.habits_mut().error_policy = policy;
     }
 
     /// Sets what `readline` does with a line longer than the limit.
     pub fn set_overlong_policy(&mut self, policy: OverlongPolicy) {
-        self.state.set_habit(|habits| {
-            habits.overlong_policy = policy;
-            habits.discarding_line &= policy == OverlongPolicy::DiscardLine;
-        });
+        let mut habits = self.state.habits_mut();
+        habits.overlong_policy = policy;
+        habits.discarding_line &= policy == OverlongPolicy::DiscardLine;
     }
 
     // ── the feeding side ────────────────────────────────────────────────────────

@@ -5,7 +5,7 @@
 //!                                                   ▲───────── weak ────────────┘
 //! ```
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -581,9 +581,9 @@ impl StreamState {
         }
     }
 
-    /// Changes a habit. What does must call nobody (R3).
-    pub(super) fn set_habit<T>(&self, change: impl FnOnce(&mut Habits) -> T) -> T {
-        change(&mut self.rare().habits.borrow_mut())
+    /// Returns the reader's habits, to change one, in one statement that calls nobody (R3).
+    pub(super) fn habits_mut(&self) -> RefMut<'_, Habits> {
+        self.rare().habits.borrow_mut()
     }
 
     /// Says whether a scan for these separators can go on.
