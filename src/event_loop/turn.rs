@@ -197,9 +197,11 @@ impl LoopCore {
                 let next = queued.len().saturating_sub(FETCHED);
                 Ready::fetch(&queued[next..]);
             }
-            match self.debug.get() {
-                false => self.executor.run_step(ready),
-                true => self.run_and_time(ready),
+            // One call for both modes, since it is inlined here.
+            let timed = self.debug.get().then(|| self.begin_timing(&ready));
+            self.executor.run_step(ready);
+            if let Some((what, began)) = timed {
+                self.end_timing(&what, began);
             }
         }
         self.executor.give_back(queued);
@@ -273,12 +275,15 @@ impl LoopCore {
         }
     }
 
-    /// Runs one step, and says if it took long.
+    /// A step begins whose time is taken: what it is, and when it began.
     #[cold]
-    fn run_and_time(&self, ready: Ready) {
-        let what = self.describe(&ready);
-        let began = self.clock.now();
-        self.executor.run_step(ready);
+    fn begin_timing(&self, ready: &Ready) -> (String, Duration) {
+        (self.describe(ready), self.clock.now())
+    }
+
+    /// The step is over: says if it took long.
+    #[cold]
+    fn end_timing(&self, what: &str, began: Duration) {
         let took = self.clock.now().saturating_sub(began);
         if took >= self.slow_callback_duration.get() {
             log::warn!("Executing {what} took {} seconds", Seconds(took));
