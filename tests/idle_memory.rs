@@ -22,10 +22,10 @@ use millstream::{
 const CONNECTIONS: usize = 250;
 
 /// Bytes that a connection with streams may take, whose task waits for a line.
-const WITH_STREAMS: usize = 680;
+const WITH_STREAMS: usize = 684;
 
 /// Bytes that a connection with a protocol may take.
-const WITH_PROTOCOL: usize = 240;
+const WITH_PROTOCOL: usize = 250;
 
 /// Bytes that the poller takes for a connection in our memory: poll(2) asks for a list each time,
 /// the others keep theirs in the kernel.

@@ -52,7 +52,7 @@ pub(crate) struct ConnectionState {
 /// What few connections have. In a box that the first use brings, for idle ones are many.
 #[derive(Default)]
 struct Rare {
-    /// Those that were set.
+    /// Those that nobody set, unless somebody did.
     marks: WaterMarks,
     dropped_writes: u8,
     /// The end or the error that was met past the protocol: the next read delivers it.
