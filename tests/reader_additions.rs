@@ -900,17 +900,16 @@ const MANY: [u8; 16 * 1024] = [b'm'; 16 * 1024];
 const FEW: [u8; 100] = [b'f'; 100];
 
 #[test]
-fn many_bytes_are_copied_once_and_after_that_received_where_they_stay() -> io::Result<()> {
+fn a_read_that_waits_receives_itself() -> io::Result<()> {
     let mut s = Spied::new()?;
     let (event_loop, peer) = (&s.event_loop, &mut s.peer);
     for (sent, fed_in_all) in [
-        (&MANY[..], 16_384), // nobody has expected them
-        (&MANY[..], 16_384),
-        (&FEW[..], 16_384), // they are pulled like the others before them
-        (&FEW[..], 16_484),
-        (&MANY[..], 32_868),
-        (&MANY[..5_000], 32_868),
-        (&MANY[..], 40_996), // the rest of what is more than was expected is fed
+        (&MANY[..], 0), // nobody has expected them
+        (&MANY[..], 0),
+        (&FEW[..], 0),
+        (&FEW[..], 0),
+        (&MANY[..5_000], 0),
+        (&MANY[..], 8_128), // the rest of what is more than was expected is fed
     ] {
         let got = exchange(event_loop, peer, sent, s.reader.readexactly(sent.len()))??;
         assert_eq!(got, sent);
@@ -972,7 +971,7 @@ fn all_kinds_of_reads_take_what_was_left_to_them() -> io::Result<()> {
 fn s4_many_bytes_that_were_left_to_a_dropped_read_come_through_the_protocol() -> io::Result<()> {
     let mut s = Spied::new()?;
     s.reads_many()?;
-    for round in 2..4 {
+    for round in 1..3 {
         let read = Step::waiting(s.reader.readline());
         s.peer.write_all(&MANY)?;
         turn_until_woken(&s.event_loop, &read)?;

@@ -26,6 +26,11 @@ impl StreamReader {
             return Ok(Some(Vec::new()));
         }
         self.bring_home();
+        if self.may_pull(self.state().room_expected()) {
+            if let Some(taken) = self.pull_owned(n) {
+                return Ok(Some(taken));
+            }
+        }
         let unread = self.state().unread();
         if unread > 0 {
             return Ok(Some(self.take_home(n.min(unread))));
@@ -41,9 +46,7 @@ impl StreamReader {
             return Ok(Some(0));
         }
         self.bring_home();
-        let state = self.state();
-        let may_pull = state.end_wait_if_over() || state.may_pull_at_once(buffer.len());
-        if may_pull || state.unread() > 0 {
+        if self.may_pull(buffer.len()) || self.state().unread() > 0 {
             if let Some(taken) = self.take_into(buffer) {
                 return Ok(Some(taken));
             }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The trick of the whole layer: the protocol, called back, puts what happened into the
-//! state and wakes whoever waits; the coroutine, woken, looks into the state.
+//! state and wakes whoever waits; the coroutine, woken, looks into the state. Bytes, if a read
+//! waits for them, it leaves to that.
 //!
 //! Always true:
 //! * while a read waits, all unread bytes are at home, in the state;
@@ -29,7 +30,7 @@ mod reader; //       coroutines read here
 mod attempts; //     what a read does without waiting
 mod read; //         how a read waits
 mod patience; //     how long
-mod pull; //         reads into the caller's memory
+mod pull; //         how it receives what has come
 mod feed; //         what a protocol of your own feeds a reader by
 mod search; //       where a separator ends
 #[cfg_attr(not(feature = "memchr"), path = "plain_find.rs")]

@@ -152,7 +152,7 @@ impl Protocol for StreamReaderProtocol {
         }
     }
 
-    /// Few bytes are received for the reader, many by it (`pull.rs`).
+    /// A read that waits receives itself (`pull.rs`).
     fn get_buffer(&mut self, _transport: &Rc<dyn Transport>, _hint: usize) -> ReadInto {
         match self.state.upgrade() {
             Some(state) if state.leaves_to_reader() => ReadInto::Later,

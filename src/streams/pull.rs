@@ -1,19 +1,22 @@
-//! Reads that pull: from the kernel straight to where the bytes are to lie.
+//! Reads that pull: from the kernel to where the bytes are to lie, in the read's own step.
 //!
 //! ```text
-//!   few bytes    recv ──► the loop's buffer ──copy──► home ──► the read that was woken
-//!   many bytes   ReadInto::Later ──► the read that was woken ──recv──► its own memory
-//!                                                                     ├─ its caller's slice
-//!                                                                     └─ a vector for home
+//!   nobody waits   recv ──► the loop's buffer ──copy──► home
+//!   a read waits   ReadInto::Later ──► the read is woken
+//!                    few bytes    recv ──► the loop's buffer ──copy──► its result, the rest home
+//!                    many bytes   recv ──► its caller's slice, or a vector that comes home
 //! ```
 //!
-//! What comes is commonly received before the read runs, into the buffer that the
-//! connections share, and copied. That is cheap for a request, and not for what is large:
-//! the copy takes as long as the kernel's own, and those of fifty connections push each other
-//! out of the cache before the first of their reads runs. So a read into its caller's memory
-//! has what comes left to it, in the kernel; and so has every read, once the last bytes of
-//! its stream were many ([`Expected`]): it receives them in its own step, into memory from the
-//! pool that is to be theirs.
+//! What comes while a read waits is left in the kernel: the protocol only wakes the read, which
+//! receives it in its own step. So the bytes, and all that is known of the connection, are in the
+//! cache when your code gets them; when many connections are ready at once, those of the first
+//! would be pushed out by those of the last. What comes while nobody waits, or behind bytes that
+//! are unread, the protocol feeds.
+//!
+//! Few bytes pass through the buffer that the connections share, since a copy of them costs next
+//! to nothing. Once the last bytes of a stream were many ([`Expected`]), the copy would take as
+//! long as the kernel's own: they are received into memory from the pool that is to be theirs. A
+//! read into its caller's memory needs neither, unless that is small.
 //!
 //! In a bulk of bytes, the next read needs no wait before that: while its step has budget left
 //! for as many as are expected, it looks into the kernel at once (R9).
@@ -33,7 +36,7 @@ use crate::task::yield_now;
 
 use super::attempts::incomplete;
 use super::reader::StreamReader;
-use super::state::{Method, StreamState, WaitFor};
+use super::state::{Method, StreamState};
 
 impl StreamReader {
     /// Fills `buffer`, for a reader whose bytes are all at home.
@@ -124,14 +127,39 @@ impl StreamReader {
 }
 
 impl StreamReader {
+    /// Says whether a read may pull: because bytes were left to it while it waited, or because
+    /// many may be there (a read before its first wait knows no more than that).
+    #[inline]
+    pub(super) fn may_pull(&self, room: usize) -> bool {
+        let state = self.state();
+        if !(state.end_wait_if_over() || state.may_pull_at_once(room)) {
+            return false;
+        }
+        let may_pull = state.unread() == 0;
+        if !may_pull {
+            self.offer_again(); // they come behind what somebody else fed
+        }
+        may_pull
+    }
+
+    #[cold]
+    fn offer_again(&self) {
+        if let Some(transport) = self.transport() {
+            offer_again(transport);
+        }
+    }
+
     /// Pulls what the kernel has.
     fn pull(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let transport = self.transport()?;
         let pulled = match buffer.len() > OFTEN_FILLED {
-            true => transport.try_read(buffer).ok()?,
-            false => self.pull_few(transport, buffer)?,
+            true => {
+                let pulled = transport.try_read(buffer).ok()?;
+                self.state().was_pulled(pulled);
+                pulled
+            }
+            false => self.pull_into_few(transport, buffer)?,
         };
-        self.state().was_pulled(pulled);
         self.end_discarding(pulled);
         Some(pulled)
     }
@@ -139,23 +167,31 @@ impl StreamReader {
     /// A small buffer is often as long as what comes. A receive that fills it can't tell
     /// whether there is more (R6), and the next one would only learn that there isn't. So it is
     /// received where there is room for more, and copied.
-    fn pull_few(&self, transport: &dyn Transport, buffer: &mut [u8]) -> Option<usize> {
-        let state = self.state();
-        // It is out of the pool while it is used, so a call-out meets another one (R3).
-        let mut received = state.pool().take_receive_buffer();
-        let pulled = transport
-            .try_read(&mut received[..buffer.len() + SPARE])
-            .ok();
-        let taken = pulled.map(|n| {
-            let taken = n.min(buffer.len());
-            buffer[..taken].copy_from_slice(&received[..taken]);
-            if n > taken {
-                state.feed_data(Some(transport), &received[taken..n]);
-            }
+    fn pull_into_few(&self, transport: &dyn Transport, buffer: &mut [u8]) -> Option<usize> {
+        let mut taken = 0;
+        let room = buffer.len() + SPARE;
+        let pulled = self.state().pull_few(transport, room, |bytes| {
+            taken = bytes.len().min(buffer.len());
+            buffer[..taken].copy_from_slice(&bytes[..taken]);
             taken
         });
-        state.pool().put_receive_buffer(received);
-        taken
+        pulled.then_some(taken)
+    }
+
+    /// Pulls up to `n` bytes into a vector of their own, if few are expected; others home.
+    pub(super) fn pull_owned(&mut self, n: usize) -> Option<Vec<u8>> {
+        if self.state().expects_many() {
+            self.state().pull_home();
+            return None;
+        }
+        let mut taken = Vec::new();
+        let transport = self.transport()?;
+        self.state().pull_few(transport, MAX_RECEIVE, |bytes| {
+            taken = bytes[..n.min(bytes.len())].to_vec();
+            taken.len()
+        });
+        self.end_discarding(taken.len());
+        (!taken.is_empty()).then_some(taken)
     }
 }
 
@@ -264,7 +300,7 @@ impl Pull {
     pub(super) fn begin(reader: &StreamReader, method: Method) -> Result<Pull, ReadError> {
         reader.debug_assert_all_at_home();
         let state = reader.state().clone();
-        state.begin_wait(method, reader.transport(), WaitFor::Pull)?;
+        state.begin_wait(method, reader.transport())?;
         Ok(Pull { state, left: true })
     }
 }

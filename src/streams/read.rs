@@ -21,7 +21,7 @@ use crate::step::has_budget;
 
 use super::pull::offer_again;
 use super::reader::StreamReader;
-use super::state::{Method, WaitFor};
+use super::state::Method;
 
 /// Tries; if that takes more bytes, waits until something was fed or left to it, and tries
 /// again.
@@ -39,6 +39,10 @@ pub(super) struct Read<'a, A, F> {
 /// What a read does to find something: nearly always a closure.
 pub(super) trait Attempt {
     type Found;
+
+    /// What is left to it in the kernel, it pulls itself: it has a place of its own for that.
+    /// For all others, it is brought home.
+    const PULLS: bool = false;
 
     /// Returns what can be had without more ado: asked before all else.
     #[inline]
@@ -65,7 +69,6 @@ where
 /// An attempt, and how far it is.
 struct Trial<A> {
     attempt: A,
-    waits_for: WaitFor,
     method: Method,
     stage: Stage,
 }
@@ -85,19 +88,11 @@ impl<'a, A, F> Read<'a, A, F> {
             reader: Some(reader),
             trial: Trial {
                 attempt,
-                waits_for: WaitFor::Feed,
                 method,
                 stage: Stage::New,
             },
             finish,
         }
-    }
-
-    /// Its attempt pulls: what comes while it waits, is left to it.
-    #[inline]
-    pub(super) fn pulling(mut self) -> Self {
-        self.trial.waits_for = WaitFor::Pull;
-        self
     }
 }
 
@@ -139,7 +134,7 @@ where
                 if let Some(found) = trial.attempt.find(reader)? {
                     return Poll::Ready(Ok(self.finish(found)));
                 }
-                if trial.waits_for == WaitFor::Pull || !reader.state().pull_home_at_once() {
+                if A::PULLS || !reader.state().pull_home_at_once() {
                     break;
                 }
             }
@@ -155,7 +150,7 @@ where
     }
 }
 
-impl<A> Trial<A> {
+impl<A: Attempt> Trial<A> {
     /// Begins, if the step has budget left.
     #[inline]
     fn begin(
@@ -179,7 +174,7 @@ impl<A> Trial<A> {
         // Only a paused transport is needed, to be resumed (S2).
         let paused = state.is_paused();
         let transport = paused.then(|| reader.transport()).flatten();
-        state.begin_wait(self.method, transport, self.waits_for)?;
+        state.begin_wait(self.method, transport)?;
         self.stage = Stage::Waits;
         Ok(())
     }
@@ -200,13 +195,15 @@ impl<A> Trial<A> {
         self.stage = Stage::Done;
         reader.end_patience();
         let state = reader.state();
-        // One that waits to pull finds out itself whether bytes were left to it.
-        if self.waits_for == WaitFor::Feed && state.end_wait() {
+        // One that pulls finds out itself whether bytes were left to it.
+        if !A::PULLS && state.end_wait() {
             state.pull_home();
         }
         Poll::Ready(Ok(()))
     }
+}
 
+impl<A> Trial<A> {
     /// It is dropped while it waits, or out of patience.
     #[cold]
     fn give_up(&self, reader: &mut StreamReader) {

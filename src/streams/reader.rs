@@ -3,8 +3,8 @@
 //! ```text
 //!   owned reads      home ──take──► Vec             one copy, or none
 //!   borrowing reads  home ══swap══► lent ──► &[u8]  no copy; the protocol feeds home meanwhile
-//!   pulling reads    kernel ──try_read──► the caller's memory
-//!   must wait        lent ══back══► home, then wait for the protocol
+//!   all of them      kernel ──try_read──► home, or straight to where it is wanted
+//!   must wait        lent ══back══► home, then wait until the protocol says that bytes came
 //! ```
 
 use std::fmt;
@@ -172,8 +172,7 @@ impl StreamReader {
     /// ```
     #[inline]
     pub fn read(&mut self, n: usize) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
-        let attempt = move |reader: &mut StreamReader| reader.try_read(n);
-        Read::new(self, Method::Read, attempt, as_it_is)
+        Read::new(self, Method::Read, OwnedBytes { most: n }, as_it_is)
     }
 
     /// Reads everything up to the end of the stream. Not bounded by the limit.
@@ -495,8 +494,7 @@ impl StreamReader {
         &mut self,
         buffer: &mut [u8],
     ) -> impl Future<Output = Result<usize, ReadError>> {
-        let attempt = |reader: &mut StreamReader| reader.try_read_into(buffer);
-        Read::new(self, Method::ReadInto, attempt, as_it_is).pulling()
+        Read::new(self, Method::ReadInto, CallersBytes { buffer }, as_it_is)
     }
 
     /// Fills `buffer`. Large bodies go from the kernel straight to the caller.
@@ -689,6 +687,36 @@ impl fmt::Debug for StreamReader {
             f.write_str(" paused")?;
         }
         f.write_str(">")
+    }
+}
+
+/// The attempt of `read`.
+struct OwnedBytes {
+    most: usize,
+}
+
+impl Attempt for OwnedBytes {
+    type Found = Vec<u8>;
+    const PULLS: bool = true;
+
+    #[inline]
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<Vec<u8>>, ReadError> {
+        reader.try_read(self.most)
+    }
+}
+
+/// The attempt of `read_into`.
+struct CallersBytes<'b> {
+    buffer: &'b mut [u8],
+}
+
+impl Attempt for CallersBytes<'_> {
+    type Found = usize;
+    const PULLS: bool = true;
+
+    #[inline]
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<usize>, ReadError> {
+        reader.try_read_into(self.buffer)
     }
 }
 

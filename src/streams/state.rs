@@ -10,7 +10,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::buffer::{BufferPool, ReadBuffer};
+use crate::buffer::{BufferPool, MAX_RECEIVE, ReadBuffer};
 use crate::contract::{EofKind, Transport};
 use crate::error::{ConnError, ReadError};
 use crate::event_loop::get_running_loop;
@@ -100,14 +100,12 @@ struct Later {
     even_later: OnceCell<Box<Later>>,
 }
 
-/// Whether a read waits, for what, and whether it has come.
+/// Whether a read waits, and whether something has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiting {
     Nobody,
-    /// A read waits for the protocol to feed; to pull, if much is expected.
-    ForFeed,
-    /// A read waits to pull bytes, however few, into its own memory.
-    ToPull,
+    /// A read waits until bytes are left to it, or something is fed.
+    Waits,
     /// Something was fed, and the read woken.
     Fed,
     /// Bytes were left in the kernel, and the read woken to pull them.
@@ -195,16 +193,12 @@ impl StreamState {
         self.notify();
     }
 
-    /// Says whether the bytes that are there are to be left to a read that waits: because it
-    /// fills its caller's memory, or because there may be many of them. Wakes it then.
+    /// Says whether the bytes that are there are to be left to a read that waits: not if
+    /// others are unread, behind which they have their place. Wakes it then.
     #[inline]
     pub(super) fn leaves_to_reader(&self) -> bool {
-        let leaves = match self.wait.get() {
-            Waiting::ToPull | Waiting::Left => true,
-            Waiting::ForFeed => self.expected.get().are_many(),
-            Waiting::Nobody | Waiting::Fed => false,
-        };
-        let leaves = leaves && self.unread.get() == 0;
+        let waits = matches!(self.wait.get(), Waiting::Waits | Waiting::Left);
+        let leaves = waits && self.unread.get() == 0;
         if leaves && self.wait.replace(Waiting::Left) != Waiting::Left {
             self.waiter.wake();
         }
@@ -214,7 +208,7 @@ impl StreamState {
     /// Wakes the read that waits, once.
     #[inline]
     fn notify(&self) {
-        if matches!(self.wait.get(), Waiting::ForFeed | Waiting::ToPull) {
+        if self.wait.get() == Waiting::Waits {
             self.wait.set(Waiting::Fed);
             self.waiter.wake();
         }
@@ -230,6 +224,11 @@ impl StreamState {
     #[inline]
     pub(super) fn eof(&self) -> Option<EofKind> {
         self.ended.get()
+    }
+
+    #[inline]
+    fn has_ended(&self) -> bool {
+        self.ended.get().is_some()
     }
 
     #[inline]
@@ -298,7 +297,8 @@ impl StreamState {
         self.unread.set(self.unread.get() - n);
     }
 
-    /// Receives what was left in the kernel, straight into memory that comes home with it.
+    /// Receives what was left in the kernel: if it is much, straight into memory that comes
+    /// home with it. Says whether bytes have come home, or the end.
     pub(super) fn pull_home(&self) -> bool {
         let Some(transport) = self.readers_transport() else {
             return false;
@@ -307,12 +307,15 @@ impl StreamState {
             offer_again(&**transport); // they come behind those
             return false;
         }
+        if !self.expected.get().are_many() {
+            return self.pull_few(&**transport, MAX_RECEIVE, |_| 0) || self.has_ended();
+        }
         // R3: not at home yet, since a transport is called.
         let mut pulled = ReadBuffer::default();
         let room = self.expected.get().room();
         let receive = |memory: &mut [u8]| transport.try_read(memory).ok();
         let Some(n) = pulled.receive(room, &self.pool, receive) else {
-            return false;
+            return self.has_ended();
         };
         self.at_home(|home| home.take_over(pulled, &self.pool));
         self.has_come(n);
@@ -328,6 +331,17 @@ impl StreamState {
         self.may_pull_at_once(self.expected.get().room()) && self.pull_home()
     }
 
+    #[inline]
+    pub(super) fn expects_many(&self) -> bool {
+        self.expected.get().are_many()
+    }
+
+    /// How many bytes of memory would take all that is expected.
+    #[inline]
+    pub(super) fn room_expected(&self) -> usize {
+        self.expected.get().room()
+    }
+
     /// Says whether a read with nothing unread, that hasn't waited yet, may try to pull.
     #[inline]
     pub(super) fn may_pull_at_once(&self, room: usize) -> bool {
@@ -335,6 +349,27 @@ impl StreamState {
             && self.unread.get() == 0
             && self.wait.get() == Waiting::Nobody
             && has_budget_for(room)
+    }
+
+    /// Receives where the connections of the loop receive, and has what comes copied: bytes
+    /// that `take` doesn't take go home. Offers `room` bytes of room.
+    #[inline]
+    pub(super) fn pull_few(
+        &self,
+        transport: &dyn Transport,
+        room: usize,
+        take: impl FnOnce(&[u8]) -> usize,
+    ) -> bool {
+        // It is out of the pool while it is used, so a call-out meets another one (R3).
+        let mut buffer = self.pool.take_receive_buffer();
+        let received = transport.try_read(&mut buffer[..room]).ok();
+        if let Some(n) = received {
+            let taken = take(&buffer[..n]);
+            self.feed_data(Some(transport), &buffer[taken..n]);
+            self.was_pulled(n);
+        }
+        self.pool.put_receive_buffer(buffer);
+        received.is_some()
     }
 
     /// Takes in that so many bytes went from the kernel into a caller's memory.
@@ -385,7 +420,8 @@ impl StreamState {
         self.intake.set(Intake::Discarded);
     }
 
-    /// Begins to wait until something is fed: bytes, the end, an error.
+    /// Begins to wait until bytes are left to the read, or something is fed: bytes, the end,
+    /// an error.
     ///
     /// `method` is what waits, for the error message; `transport` is resumed if it was
     /// paused.
@@ -397,7 +433,6 @@ impl StreamState {
         &self,
         method: Method,
         transport: Option<&dyn Transport>,
-        what_for: WaitFor,
     ) -> Result<(), ReadError> {
         if self.wait.get() != Waiting::Nobody {
             return Err(ReadError::InvalidInput(
@@ -409,10 +444,7 @@ impl StreamState {
         }
         // S2: a read that needs more than fits would otherwise wait for ever.
         self.resume(transport);
-        self.wait.set(match what_for {
-            WaitFor::Feed => Waiting::ForFeed,
-            WaitFor::Pull => Waiting::ToPull,
-        });
+        self.wait.set(Waiting::Waits);
         Ok(())
     }
 
@@ -420,7 +452,7 @@ impl StreamState {
     #[inline]
     pub(super) fn poll_wait(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.wait.get() {
-            Waiting::ForFeed | Waiting::ToPull => {
+            Waiting::Waits => {
                 self.waiter.register(cx.waker());
                 note(self.waits_for_bytes());
                 Poll::Pending
@@ -653,13 +685,4 @@ impl fmt::Display for Method {
             Method::Copy => "copy",
         })
     }
-}
-
-/// What a read waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WaitFor {
-    /// That the protocol feeds.
-    Feed,
-    /// That there is something to pull, or that the protocol feeds.
-    Pull,
 }
