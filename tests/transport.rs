@@ -1195,6 +1195,42 @@ fn an_error_that_a_try_read_met_is_told_whatever_a_further_read_would_say() -> i
 }
 
 #[test]
+fn an_end_that_a_try_read_met_is_told_at_once() -> io::Result<()> {
+    let c = connected()?;
+    c.socket.on_receive(OnReceive::Eof);
+    c.socket.becomes_readable();
+    let read = c.transport.try_read(&mut [0; 10]);
+    assert_eq!(read.map_err(|error| error.kind()), Err(WouldBlock));
+    assert_eq!(c.trace.told()[..2], [ConnectionMade, EofReceived]);
+    let receives = c.socket.receives();
+    c.wire.quiesces()?;
+    assert_eq!(c.socket.receives(), receives);
+    Ok(())
+}
+
+#[test]
+fn r4_an_end_that_a_try_read_met_in_a_callback_is_told_after_it() -> io::Result<()> {
+    let c = connected_with(|recorder| {
+        recorder.on_data_received(|transport, _| {
+            let read = transport.try_read(&mut [0; 10]);
+            assert_eq!(read.map_err(|error| error.kind()), Err(WouldBlock));
+        })
+    })?;
+    c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
+    c.socket.on_receive(OnReceive::Eof);
+    c.socket.becomes_readable();
+    c.wire.quiesces()?;
+    assert_eq!(c.trace.received(), b"abc");
+    let ends = c
+        .trace
+        .told()
+        .into_iter()
+        .filter(|told| *told == EofReceived);
+    assert_eq!(ends.count(), 1);
+    Ok(())
+}
+
+#[test]
 fn a_try_read_that_takes_everything_leaves_no_read_behind() -> io::Result<()> {
     let c = connected()?;
     c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));

@@ -86,8 +86,8 @@ pub trait Transport: fmt::Debug {
     ///
     /// # Errors
     /// `WouldBlock` if none have, if reading is paused, at the end of the stream and
-    /// after an error: those the protocol is told. `WouldBlock` always, from a transport
-    /// that can't do this.
+    /// after an error: those the protocol is told, the end perhaps within this call.
+    /// `WouldBlock` always, from a transport that can't do this.
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let _ = buffer;
         Err(io::ErrorKind::WouldBlock.into())

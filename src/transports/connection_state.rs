@@ -55,7 +55,8 @@ struct Rare {
     /// Those that nobody set, unless somebody did.
     marks: WaterMarks,
     dropped_writes: u8,
-    /// The end or the error that was met past the protocol: the next read delivers it.
+    /// The end or the error that was met past the protocol while that couldn't be called: the
+    /// next read delivers it.
     seen_end: Option<io::Result<()>>,
     /// Shared, so that they can be called with no borrow alive (R3).
     flush_waiters: Rc<WakerSet>,

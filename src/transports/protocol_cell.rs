@@ -181,6 +181,12 @@ impl<P: FlowControlled + ?Sized> ProtocolCell<P> {
         }
     }
 
+    /// Says whether a callback may be called now: `connection_made` was, and no call is in
+    /// progress.
+    pub(crate) fn can_be_called(&self) -> bool {
+        self.told.get() != Told::Nothing && !self.calling.get()
+    }
+
     /// Says whether a call is in progress.
     pub(crate) fn is_called(&self) -> bool {
         self.calling.get()

@@ -242,33 +242,39 @@ impl StreamTransport {
     /// Asks the protocol where the bytes are to go. If that is the loop's buffer, it gets
     /// them in the same visit: to take it out of its cell once is enough.
     fn receive(&self, me: &Rc<dyn Transport>) {
-        let mut taken = None;
         let callback = Cell::new("get_buffer");
+        let mut rest = Rest::Nothing;
         let visit = self.visit(&callback, |p| {
             let most = match p.get_buffer(me, MAX_RECEIVE) {
                 ReadInto::Shared => MAX_RECEIVE,
                 ReadInto::SharedUpTo(most) => most.clamp(1, MAX_RECEIVE),
-                elsewhere => return Visit::Asked(elsewhere),
+                ReadInto::Lent(buffer) => return rest = Rest::Lent(buffer),
+                // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
+                ReadInto::Later => return self.left_to_reader.set(true),
             };
             if !self.is_as_it_was_told() {
-                return Visit::Asked(ReadInto::SharedUpTo(most));
+                return rest = Rest::Shared(most);
             }
-            let buffer = taken.insert(self.core().pool.take_receive_buffer());
+            // A protocol that panics costs the loop its buffer: the next receive makes another.
+            let mut buffer = self.core().pool.take_receive_buffer();
             let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
             if let Received::Bytes(n, _) = received {
                 callback.set("data_received");
                 p.data_received(me, &buffer[..n]);
             }
-            Visit::Received(received)
-        });
-        if let Some(buffer) = taken {
             self.core().pool.put_receive_buffer(buffer);
+            if !matches!(received, Received::Bytes(_, More::No)) {
+                rest = Rest::Received(received);
+            }
+        });
+        if let Err(error) = visit {
+            return self.callback_failed(callback.get(), error);
         }
-        match visit {
-            Ok(Some(Visit::Received(received))) => self.after_receiving(me, received),
-            Ok(Some(Visit::Asked(place))) => self.receive_apart(me, place),
-            Ok(None) => {}
-            Err(error) => self.callback_failed(callback.get(), error),
+        match rest {
+            Rest::Nothing => {}
+            Rest::Received(received) => self.after_receiving(me, received),
+            Rest::Lent(buffer) => self.receive_lent(me, buffer),
+            Rest::Shared(most) => self.receive_shared(me, most),
         }
     }
 
@@ -279,17 +285,8 @@ impl StreamTransport {
         state.is_reading() && self.protocol.is_settled(state.is_writing_paused())
     }
 
-    /// Receives after the visit in which the protocol said where to.
-    fn receive_apart(&self, me: &Rc<dyn Transport>, place: ReadInto) {
-        match place {
-            ReadInto::Shared => self.receive_shared(me, MAX_RECEIVE),
-            ReadInto::SharedUpTo(most) => self.receive_shared(me, most),
-            ReadInto::Lent(buffer) => self.receive_lent(me, buffer),
-            // R6: the bit stays set; `try_read` or `resume_reading` goes on from here.
-            ReadInto::Later => self.left_to_reader.set(true),
-        }
-    }
-
+    /// Receives after the visit in which the protocol said how much: it, or its successor, was
+    /// told the rest meanwhile.
     fn receive_shared(&self, me: &Rc<dyn Transport>, most: usize) {
         if !self.state().is_reading() {
             return;
@@ -933,9 +930,10 @@ impl StreamTransport {
         receive: impl FnOnce(&mut Socket) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let was_left = self.left_to_reader.take();
+        // What was left is there (R6), and no end was seen before it.
         let may_read = self.state().is_reading()
-            && self.core().reactor.is_readable(self.id.get())
-            && !self.state().has_seen_end();
+            && (was_left
+                || self.core().reactor.is_readable(self.id.get()) && !self.state().has_seen_end());
         if !may_read {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -945,22 +943,32 @@ impl StreamTransport {
             }
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let received = self.recv(offered, receive);
-        if !matches!(received, Received::Bytes(_, More::No)) {
-            self.read_again_if_readable();
+        match self.recv(offered, receive) {
+            Received::Bytes(n, More::No) => return Ok(n),
+            Received::Bytes(n, More::Perhaps) => {
+                self.read_again_if_readable();
+                return Ok(n);
+            }
+            Received::Nothing => self.read_again_if_readable(),
+            // Only bytes go past the protocol.
+            Received::Eof => self.tell_end(Ok(())),
+            Received::Failed(error) => self.tell_end(Err(error)),
         }
-        match received {
-            Received::Bytes(n, _) => Ok(n),
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-            // Only bytes go past the protocol; this it will be told.
-            Received::Eof => self.keep_end(Ok(())),
-            Received::Failed(error) => self.keep_end(Err(error)),
-        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn keep_end(&self, end: io::Result<()>) -> io::Result<usize> {
-        self.state_mut().keep_end(end);
-        Err(io::ErrorKind::WouldBlock.into())
+    /// Tells the protocol the end that a `try_read` met: here and now, so that the reader
+    /// need not wait for it, or by the next read if it can't be called now (R4, R7).
+    fn tell_end(&self, end: io::Result<()>) {
+        let Some(me) = self.me().filter(|_| self.protocol.can_be_called()) else {
+            self.state_mut().keep_end(end);
+            self.read_again_if_readable();
+            return;
+        };
+        match end {
+            Ok(()) => self.on_eof(&me),
+            Err(error) => self.on_read_error(error),
+        }
     }
 }
 
@@ -1041,12 +1049,15 @@ impl fmt::Debug for StreamTransport {
     }
 }
 
-/// What a visit of the protocol for bytes came to.
-enum Visit {
-    /// It said where they are to go. Nothing was received yet.
-    Asked(ReadInto),
-    /// It got what there was.
+/// What is left to be done after a visit of the protocol for bytes.
+enum Rest {
+    Nothing,
+    /// More may be there, or what came is the end, or an error.
     Received(Received),
+    /// Bytes are to be received into this.
+    Lent(Vec<u8>),
+    /// So many at the most are to be received; but before, somebody was to be told something.
+    Shared(usize),
 }
 
 /// What one receive came to.
