@@ -40,11 +40,11 @@ impl WaiterCell {
     /// The one place that knows: registering the same again clones nothing.
     #[inline]
     pub(crate) fn register(&self, waker: &Waker) {
-        let mut kept = self.0.take();
-        if !kept.is(waker) {
-            kept = Sleeper::of(waker);
+        let kept = self.0.take();
+        if kept.is(waker) {
+            return self.0.set(kept);
         }
-        self.0.set(kept);
+        self.0.set(Sleeper::of(waker));
     }
 
     /// Says who sleeps here.
