@@ -32,22 +32,26 @@ pub(super) const DEFAULT_LIMIT: usize = 64 * 1024;
 /// What the protocol writes and the reader reads, and the transport of the moment.
 ///
 /// There is one for each connection, so what few have is in a box: [`Rare`].
+///
+/// In this order, so that what it takes to wake a read lies together: between that and the
+/// read's step, those of all other connections that are ready pass through the cache.
+#[repr(C)]
 pub(super) struct StreamState {
-    /// Home of the unread bytes, to which the protocol appends.
-    home: Cell<ReadBuffer>,
-    /// How many bytes are unread, those lent to the reader's handle included.
-    unread: Cell<usize>,
-    /// [`LARGE`] if it is that or more: the box has it then.
-    limit: Cell<u32>,
-    ended: Cell<Option<EofKind>>,
-    waiter: WaiterCell,
     wait: Cell<Waiting>,
+    ended: Cell<Option<EofKind>>,
     intake: Cell<Intake>,
     /// How much the next receive may bring.
     expected: Cell<Expected>,
-    pool: Rc<BufferPool>,
-    transport: OnceCell<Rc<dyn Transport>>,
+    /// [`LARGE`] if it is that or more: the box has it then.
+    limit: Cell<u32>,
+    /// How many bytes are unread, those lent to the reader's handle included.
+    unread: Cell<usize>,
+    waiter: WaiterCell,
     rare: OnceCell<Box<Rare>>,
+    transport: OnceCell<Rc<dyn Transport>>,
+    pool: Rc<BufferPool>,
+    /// Home of the unread bytes, to which the protocol appends.
+    home: Cell<ReadBuffer>,
 }
 
 /// What few streams have, or only once they are over.
@@ -365,7 +369,9 @@ impl StreamState {
         let received = transport.try_read(&mut buffer[..room]).ok();
         if let Some(n) = received {
             let taken = take(&buffer[..n]);
-            self.feed_data(Some(transport), &buffer[taken..n]);
+            if taken < n {
+                self.feed_data(Some(transport), &buffer[taken..n]);
+            }
             self.was_pulled(n);
         }
         self.pool.put_receive_buffer(buffer);
