@@ -31,15 +31,12 @@ const LARGE_WRITE: usize = 4 * 1024;
 const DROPPED_WRITES_WARNED: u8 = 5;
 
 /// All that is known of a connection, but for its socket and its protocol.
+#[repr(C)]
 pub(crate) struct ConnectionState {
     phase: Phase,
     input: Input,
     output: Output,
     sender: Sender,
-    /// What was written and not sent.
-    ///
-    /// Invariant: empty if and only if `sender` is `Nobody`.
-    buffer: WriteBuffer,
     /// What is true: the buffer grew above the high mark, and has not shrunk to the low one
     /// since. What the protocol was told, its cell knows (R4).
     writing_paused: bool,
@@ -47,6 +44,10 @@ pub(crate) struct ConnectionState {
     misuse: Option<Misuse>,
     discarded: bool,
     rare: Option<Box<Rare>>,
+    /// What was written and not sent.
+    ///
+    /// Invariant: empty if and only if `sender` is `Nobody`.
+    buffer: WriteBuffer,
 }
 
 /// What few connections have. In a box that the first use brings, for idle ones are many.

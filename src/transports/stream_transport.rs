@@ -41,8 +41,9 @@ const FEW_PIECES: usize = 16;
 
 /// A connection: TCP, Unix-domain, one end of a pipe, or in memory.
 ///
-/// In this order, so that what each message needs lies together: with many connections,
-/// each line of the cache that one touches is one to be waited for.
+/// In this order, so that what each message needs lies together, and of that first what it
+/// takes to leave it to a reader: with many connections, each line of the cache that one touches
+/// is one to be waited for.
 #[repr(C)]
 pub(crate) struct StreamTransport {
     ways: Ways,
@@ -51,20 +52,21 @@ pub(crate) struct StreamTransport {
     /// The poller was asked to watch for room to write (and is never asked to stop).
     watches_writable: Cell<bool>,
     attached_as: u32,
-    me: Weak<StreamTransport>,
-    handle: LoopHandle,
-    id: Cell<SourceId>,
     protocol: ProtocolCell,
     connection: RefCell<Connection>,
+    handle: LoopHandle,
+    id: Cell<SourceId>,
+    me: Weak<StreamTransport>,
     // From here on, what only the beginning and the end of a connection need.
     attached_to: Cell<Option<Rc<dyn AttachedTo>>>,
     info: Info,
 }
 
 /// What the kernel has of a connection, and what is known of it here.
+#[repr(C)]
 struct Connection {
-    socket: Socket,
     state: ConnectionState,
+    socket: Socket,
 }
 
 /// What stays known after the connection is lost.
