@@ -79,8 +79,9 @@ impl<T> Schedule<T> {
     /// Returns when what is first is due, in nanoseconds; the greatest there is if nothing is.
     #[inline]
     pub(super) fn first_when(&self) -> u64 {
-        let first = self.fresh.peek().max(self.sorted.last());
-        first.map_or(u64::MAX, |first| first.when)
+        let fresh = self.fresh.peek().map_or(u64::MAX, |first| first.when);
+        let sorted = self.sorted.last().map_or(u64::MAX, |first| first.when);
+        fresh.min(sorted)
     }
 
     /// Takes out what is due first.

@@ -15,8 +15,8 @@
 //! asyncio: `BaseEventLoop._run_once`.
 
 use std::cell::Cell;
-use std::io;
 use std::time::Duration;
+use std::{io, iter, vec};
 
 use crate::clock::Seconds;
 use crate::executor::Ready;
@@ -29,13 +29,13 @@ use super::spin::Spun;
 /// A timer may lie further away than the poller can count; so it sleeps in parts.
 const LONGEST_SLEEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Turns that may pass without a poll while there is work (D26). Tokio's number.
-const MAX_SKIPPED_TURNS: u32 = 61;
+/// Steps after which the next turn polls, whatever else there is to do (D26).
+///
+/// 255: of 256 turns one polls then, even if each is but a step, and a poll that finds nothing
+/// costs as much as several.
+const MAX_SKIPPED_STEPS: usize = 255;
 
-/// Steps that may pass without a poll: a busy turn counts for more than an idle one.
-const MAX_SKIPPED_STEPS: usize = 256;
-
-/// The longest time without a poll: a slow step must not be followed by another 60.
+/// The longest time without a poll: a slow step must not be followed by 254 others.
 const MAX_SKIPPED_TIME: Duration = Duration::from_millis(1);
 
 /// The longest real sleep on a simulated clock while a timer waits for a thread.
@@ -44,11 +44,11 @@ const MAX_SKIPPED_TIME: Duration = Duration::from_millis(1);
 /// the loop looks again.
 const THREAD_PATIENCE: Duration = Duration::from_millis(1);
 
-/// Turns without a poll for which one reading of the clock does, if no timer can be due.
+/// Steps for which one reading of the clock does, if no timer can be due.
 ///
-/// Eight: reading it costs as much as a short step, and a turn may be no more than that. A
-/// slow step is so followed by seven turns at the most that don't know of it.
-const TURNS_PER_READING: u32 = 8;
+/// 32: reading it costs as much as a short step, and a turn may be no more than that. So many
+/// steps, and what is left of a turn, may not know that one before them was slow.
+const STEPS_PER_READING: usize = 32;
 
 /// Timers that are due, and are fetched into the processor's caches together.
 ///
@@ -58,8 +58,9 @@ const FETCHED: usize = 32;
 
 /// What passed since the last poll.
 pub(super) struct SincePoll {
-    turns: Cell<u32>,
     steps: Cell<usize>,
+    /// How many steps it was when the clock was last read.
+    steps_at_reading: Cell<usize>,
     at: Cell<Duration>,
     /// A timer that is due later than this can't be due yet, as the clock was last read. In
     /// nanoseconds; the greatest there is if any time may have passed since.
@@ -69,8 +70,8 @@ pub(super) struct SincePoll {
 impl Default for SincePoll {
     fn default() -> SincePoll {
         SincePoll {
-            turns: Cell::new(0),
             steps: Cell::new(0),
+            steps_at_reading: Cell::new(0),
             at: Cell::new(Duration::ZERO),
             soon: Cell::new(u64::MAX),
         }
@@ -90,8 +91,8 @@ enum Poll {
 impl SincePoll {
     /// A poll was made.
     fn begin(&self, now: Duration) {
-        self.turns.set(0);
         self.steps.set(0);
+        self.steps_at_reading.set(0);
         self.at.set(now);
     }
 
@@ -134,14 +135,15 @@ impl LoopCore {
             return Poll::Due;
         }
         let since = &self.since_poll;
-        let turns = since.turns.get() + 1;
-        since.turns.set(turns);
-        if turns > MAX_SKIPPED_TURNS || since.steps.get() >= MAX_SKIPPED_STEPS {
+        let steps = since.steps.get();
+        if steps >= MAX_SKIPPED_STEPS {
             return Poll::Due;
         }
-        if turns % TURNS_PER_READING != 0 && self.timers.all_are_later_than(since.soon.get()) {
+        let was_read = steps - since.steps_at_reading.get() < STEPS_PER_READING;
+        if was_read && self.timers.all_are_later_than(since.soon.get()) {
             return Poll::SkippedSoonAfter;
         }
+        since.steps_at_reading.set(steps);
         let now = self.read_clock();
         match now.saturating_sub(since.at.get()) < MAX_SKIPPED_TIME {
             true => Poll::Skipped(now),
@@ -192,19 +194,27 @@ impl LoopCore {
         let mut queued = self.executor.take_queued();
         self.tally.turned(queued.len(), due);
         self.since_poll.count_steps(queued.len());
-        while let Some(ready) = queued.pop() {
-            if due > FETCHED && queued.len() % FETCHED == 0 {
-                let next = queued.len().saturating_sub(FETCHED);
-                Ready::fetch(&queued[next..]);
-            }
-            // One call for both modes, since it is inlined here.
-            let timed = self.debug.get().then(|| self.begin_timing(&ready));
-            self.executor.run_step(ready);
-            if let Some((what, began)) = timed {
-                self.end_timing(&what, began);
-            }
+        let steps = queued.drain(..);
+        match due > FETCHED || self.debug.get() {
+            false => self.executor.run_steps(steps),
+            true => self.run_many_or_time(steps, due),
         }
         self.executor.give_back(queued);
+    }
+
+    /// The same, where many timers are due, or each step is timed: out of the way of others.
+    #[cold]
+    fn run_many_or_time(&self, mut steps: vec::Drain<'_, Ready>, due: usize) {
+        while let Some(ready) = steps.next() {
+            let next = steps.as_slice();
+            if due > FETCHED && next.len() % FETCHED == 0 {
+                Ready::fetch(&next[..next.len().min(FETCHED)]);
+            }
+            match self.debug.get() {
+                false => self.executor.run_steps(iter::once(ready)),
+                true => self.run_and_time(ready),
+            }
+        }
     }
 
     /// Returns how long the loop may sleep now: not at all if there is work, until the
@@ -275,15 +285,11 @@ impl LoopCore {
         }
     }
 
-    /// A step begins whose time is taken: what it is, and when it began.
-    #[cold]
-    fn begin_timing(&self, ready: &Ready) -> (String, Duration) {
-        (self.describe(ready), self.clock.now())
-    }
-
-    /// The step is over: says if it took long.
-    #[cold]
-    fn end_timing(&self, what: &str, began: Duration) {
+    /// Runs one step, and says if it took long.
+    fn run_and_time(&self, ready: Ready) {
+        let what = self.describe(&ready);
+        let began = self.clock.now();
+        self.executor.run_steps(iter::once(ready));
         let took = self.clock.now().saturating_sub(began);
         if took >= self.slow_callback_duration.get() {
             log::warn!("Executing {what} took {} seconds", Seconds(took));

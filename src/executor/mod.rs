@@ -159,20 +159,29 @@ impl Executor {
         self.ready.borrow_mut().push(ready);
     }
 
+    /// The same for a task's next step: nearly each entry is one. It becomes an entry only where
+    /// it lies then; an entry that is moved is put together from words, for which the
+    /// processor waits.
+    #[inline(always)]
+    pub(crate) fn push_task(&self, task: TaskRef) {
+        if self.closed.get() {
+            refuse(Ready::Task(task));
+            return;
+        }
+        self.ready.borrow_mut().push(Ready::Task(task));
+    }
+
     /// Returns how many entries are queued.
     #[inline]
     pub(crate) fn ready_len(&self) -> usize {
         self.ready.borrow().len()
     }
 
-    /// Takes out all that is queued now, for a turn to run: the first is the last, where a
-    /// `Vec` gives it up. What is queued meanwhile is for the next turn.
+    /// Takes out all that is queued now, for a turn to run. What is queued meanwhile is for
+    /// the next turn.
     #[inline]
     pub(crate) fn take_queued(&self) -> Vec<Ready> {
-        let empty = self.spare_queue.take();
-        let mut queued = self.ready.replace(empty);
-        queued.reverse();
-        queued
+        self.ready.replace(self.spare_queue.take())
     }
 
     /// Takes back a queue that was run, for its memory.
@@ -182,21 +191,20 @@ impl Executor {
         self.spare_queue.set(run);
     }
 
-    /// Runs one entry, and then what acts at the end of a step. The one place that calls
-    /// callbacks and polls tasks.
+    /// Runs each entry, and after each what acts at the end of a step. The one place that
+    /// calls callbacks and polls tasks.
     #[inline(always)]
-    pub(crate) fn run_step(&self, ready: Ready) {
+    pub(crate) fn run_steps(&self, steps: impl Iterator<Item = Ready>) {
         let outer = self.in_step.replace(true);
-        match ready {
-            Ready::Task(task) => self.step_task(task, Budget::Fresh),
-            Ready::Source(id, direction) => self.call_source(id, direction),
-            Ready::Call(handle) => self.call_handle(&handle),
-            Ready::Event(event) => {
-                let name = event.name();
-                self.contain("Exception in callback", Some(name), || event.call());
+        for ready in steps {
+            match ready {
+                Ready::Task(task) => self.step_task(task, Budget::Fresh),
+                Ready::Source(id, direction) => self.call_source(id, direction),
+                Ready::Call(handle) => self.call_handle(&handle),
+                Ready::Event(event) => self.call_event(event),
             }
+            self.end_step();
         }
-        self.end_step();
         self.in_step.set(outer);
     }
 
@@ -236,6 +244,11 @@ impl Executor {
             Direction::Read => source.read_ready(),
             Direction::Write => source.write_ready(),
         });
+    }
+
+    fn call_event(&self, event: Box<dyn Callback>) {
+        let name = event.name();
+        self.contain("Exception in callback", Some(name), || event.call());
     }
 
     fn call_handle(&self, handle: &HandleCell) {
@@ -354,7 +367,7 @@ impl Executor {
         let task = tasks.mark_queued(id);
         drop(tasks);
         if let Some(task) = task {
-            self.push(Ready::Task(task));
+            self.push_task(task);
         }
         true
     }
@@ -364,7 +377,7 @@ impl Executor {
     #[inline]
     fn queue(&self, task: Rc<dyn AnyTask>) {
         if task.entry().mark_queued() {
-            self.push(Ready::Task(TaskRef(task)));
+            self.push_task(TaskRef(task));
         }
     }
 
@@ -452,7 +465,7 @@ impl Executor {
         self.current.set(outer);
         match polled {
             Polled::Waits => {}
-            Polled::Again if entry.mark_queued() => self.push(Ready::Task(task)),
+            Polled::Again if entry.mark_queued() => self.push_task(task),
             Polled::Again => {}
             Polled::Ended => self.end_task(&*task.0),
         }
@@ -516,7 +529,7 @@ impl Executor {
     /// others from now on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        for ready in self.take_queued().into_iter().rev() {
+        for ready in self.take_queued() {
             self.contain("Exception while the loop was closed", None, || drop(ready));
         }
         loop {
@@ -609,9 +622,7 @@ mod tests {
     }
 
     fn run_what_is_queued(executor: &Executor) {
-        for ready in executor.take_queued().into_iter().rev() {
-            executor.run_step(ready);
-        }
+        executor.run_steps(executor.take_queued().into_iter());
     }
 
     /// A task that waits for ever, and the waker it was polled with.

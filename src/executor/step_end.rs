@@ -27,10 +27,9 @@ impl StepEnd {
 
     #[inline]
     pub(super) fn next(&self) -> Option<Rc<dyn AtStepEnd>> {
-        let mut acting = self.0.borrow_mut();
-        match acting.is_empty() {
-            true => None, // after most steps
-            false => acting.pop_front(),
+        if self.0.borrow().is_empty() {
+            return None; // after most steps
         }
+        self.0.borrow_mut().pop_front()
     }
 }

@@ -26,8 +26,8 @@ use crate::error::{JoinError, PanicPayload};
 use crate::waiters::WaiterCell;
 use crate::waits::{Notes, TaskAddress};
 
+use super::Executor;
 use super::task_table::TaskId;
-use super::{Executor, Ready};
 
 /// A running task; awaiting it gives what its future returns.
 ///
@@ -229,7 +229,7 @@ impl TaskRef {
         let entry = self.0.entry();
         if entry.mark_queued() {
             if let Some(executor) = entry.executor.upgrade() {
-                executor.push(Ready::Task(self));
+                executor.push_task(self);
             }
         }
     }

@@ -131,16 +131,15 @@ pub fn all_tasks() -> Vec<TaskRef> {
 ///
 /// # asyncio
 /// `asyncio.sleep(0)`.
-pub async fn yield_now() {
+pub fn yield_now() -> impl Future<Output = ()> {
     let mut yielded = false;
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if std::mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         step_again(cx.waker());
         Poll::Pending
     })
-    .await;
 }
 
 /// D4: lets the others have a turn if this step completed too much without waiting.
