@@ -115,12 +115,13 @@ pub(crate) struct Noted {
 /// The place of a [`Noted`].
 ///
 /// A cell for each field: in nearly every step one of them is looked at, or two are moved.
-/// As one value, it was copied in odd pieces, for which the processor had to wait.
+/// As one value, it was copied in odd pieces, for which the processor had to wait. The numbers
+/// are kept as bytes, so that there are none between them: each task has this.
 pub(crate) struct Notes {
     what: Cell<What>,
     others: Cell<u8>,
-    bytes: Cell<u32>,
-    which: Cell<u64>,
+    bytes: Cell<[u8; 4]>,
+    which: Cell<[u8; 8]>,
 }
 
 impl Notes {
@@ -129,8 +130,8 @@ impl Notes {
         Notes {
             what: Cell::new(What::Nothing),
             others: Cell::new(0),
-            bytes: Cell::new(0),
-            which: Cell::new(0),
+            bytes: Cell::new([0; 4]),
+            which: Cell::new([0; 8]),
         }
     }
 
@@ -138,8 +139,8 @@ impl Notes {
         Noted {
             first: WaitsOn {
                 what: self.what.get(),
-                bytes: self.bytes.get(),
-                which: self.which.get(),
+                bytes: u32::from_ne_bytes(self.bytes.get()),
+                which: u64::from_ne_bytes(self.which.get()),
             },
             others: self.others.get(),
         }
@@ -149,8 +150,8 @@ impl Notes {
         let WaitsOn { what, bytes, which } = noted.first;
         self.what.set(what);
         self.others.set(noted.others);
-        self.bytes.set(bytes);
-        self.which.set(which);
+        self.bytes.set(bytes.to_ne_bytes());
+        self.which.set(which.to_ne_bytes());
     }
 
     #[inline]

@@ -396,7 +396,7 @@ impl LoopHandle {
     }
 
     /// Runs until a task is done, and returns what it returns.
-    pub(super) fn run_until_done<T>(&self, main: Task<T>) -> io::Result<T> {
+    pub(super) fn run_until_done<T: 'static>(&self, main: Task<T>) -> io::Result<T> {
         self.ensure_runnable()?;
         self.run_while(|| !main.done())?;
         if !main.done() {

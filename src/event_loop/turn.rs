@@ -16,7 +16,7 @@
 
 use std::cell::Cell;
 use std::time::Duration;
-use std::{io, iter, vec};
+use std::{io, iter};
 
 use crate::clock::Seconds;
 use crate::executor::Ready;
@@ -194,21 +194,20 @@ impl LoopCore {
         let mut queued = self.executor.take_queued();
         self.tally.turned(queued.len(), due);
         self.since_poll.count_steps(queued.len());
-        let steps = queued.drain(..);
         match due > FETCHED || self.debug.get() {
-            false => self.executor.run_steps(steps),
-            true => self.run_many_or_time(steps, due),
+            false => self.executor.run_steps(iter::from_fn(|| queued.pop())),
+            true => self.run_many_or_time(&mut queued, due),
         }
         self.executor.give_back(queued);
     }
 
     /// The same, where many timers are due, or each step is timed: out of the way of others.
     #[cold]
-    fn run_many_or_time(&self, mut steps: vec::Drain<'_, Ready>, due: usize) {
-        while let Some(ready) = steps.next() {
-            let next = steps.as_slice();
-            if due > FETCHED && next.len() % FETCHED == 0 {
-                Ready::fetch(&next[..next.len().min(FETCHED)]);
+    fn run_many_or_time(&self, queued: &mut Vec<Ready>, due: usize) {
+        while let Some(ready) = queued.pop() {
+            if due > FETCHED && queued.len() % FETCHED == 0 {
+                let next = queued.len().saturating_sub(FETCHED);
+                Ready::fetch(&queued[next..]);
             }
             match self.debug.get() {
                 false => self.executor.run_steps(iter::once(ready)),

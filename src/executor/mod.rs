@@ -32,7 +32,7 @@ pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
 pub(crate) use step_end::AtStepEnd;
-pub(crate) use task::{AtTaskEnd, Stem};
+pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
 pub(crate) use task_table::TaskId;
 #[cfg(feature = "call-graph")]
@@ -42,6 +42,7 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
@@ -52,9 +53,9 @@ use crate::reactor::{Direction, Reactor, SourceId};
 use crate::step::{Budget, Step};
 
 use step_end::StepEnd;
-use task::{AnyTask, Entry, Plain, Stage, TaskCell};
+use task::{Stage, Stem, TaskCell, Work, plain};
 use task_table::TaskTable;
-use waker::Wakers;
+use waker::{Spare, Wakers};
 
 /// One entry of the ready queue.
 ///
@@ -177,11 +178,13 @@ impl Executor {
         self.ready.borrow().len()
     }
 
-    /// Takes out all that is queued now, for a turn to run. What is queued meanwhile is for
-    /// the next turn.
+    /// Takes out all that is queued now, for a turn to run: the first is the last, where a
+    /// `Vec` gives it up. What is queued meanwhile is for the next turn.
     #[inline]
     pub(crate) fn take_queued(&self) -> Vec<Ready> {
-        self.ready.replace(self.spare_queue.take())
+        let mut queued = self.ready.replace(self.spare_queue.take());
+        queued.reverse();
+        queued
     }
 
     /// Takes back a queue that was run, for its memory.
@@ -196,15 +199,17 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn run_steps(&self, steps: impl Iterator<Item = Ready>) {
         let outer = self.in_step.replace(true);
+        let mut spare = self.wakers.take();
         for ready in steps {
             match ready {
-                Ready::Task(task) => self.step_task(task, Budget::Fresh),
+                Ready::Task(task) => self.step_task(task, &mut spare, Budget::Fresh),
                 Ready::Source(id, direction) => self.call_source(id, direction),
                 Ready::Call(handle) => self.call_handle(&handle),
                 Ready::Event(event) => self.call_event(event),
             }
             self.end_step();
         }
+        self.wakers.give_back(spare);
         self.in_step.set(outer);
     }
 
@@ -295,17 +300,16 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        self.spawn_named::<Plain, F>(future)
+        self.spawn_named(future, plain)
     }
 
     /// The same, for a task that is named after something, with a number.
-    pub(crate) fn spawn_named<N, F>(self: &Rc<Self>, future: F) -> Task<F::Output>
+    pub(crate) fn spawn_named<F>(self: &Rc<Self>, future: F, stem: Stem) -> Task<F::Output>
     where
-        N: Stem,
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit::<N, F>(future);
+        let task = self.admit(Box::pin(future), stem);
         self.queue(task.clone());
         Task::new(task)
     }
@@ -318,40 +322,55 @@ impl Executor {
         F: Future + 'static,
         F::Output: 'static,
     {
-        let task = self.admit::<Plain, F>(future);
-        self.step_eagerly(TaskRef(task.clone()));
+        let task = self.admit(Box::pin(future), plain);
+        self.step_eagerly(task.clone());
         Task::new(task)
     }
 
     /// D4: such a step is part of the one that runs, and spends of its budget.
     fn step_eagerly(&self, task: TaskRef) {
-        self.step_task(task, Budget::Inherited);
+        let mut spare = self.wakers.take();
+        self.step_task(task, &mut spare, Budget::Inherited);
+        self.wakers.give_back(spare);
     }
 
     /// Puts a task into the table. On a closed executor it has no id, and has ended.
-    fn admit<N, F>(self: &Rc<Self>, future: F) -> Rc<TaskCell<F, N>>
-    where
-        N: Stem,
-        F: Future + 'static,
-        F::Output: 'static,
-    {
-        let entry = self.next_entry();
-        let (id, task) = (entry.id(), Rc::new(TaskCell::new(future, entry)));
-        match id {
-            Some(id) => self.tasks.borrow_mut().insert(task.clone(), id),
-            None => task.cancel_now(),
-        }
-        task
-    }
-
-    /// Makes what the next task has, whatever its future is.
-    fn next_entry(self: &Rc<Self>) -> Entry {
+    fn admit(self: &Rc<Self>, work: Pin<Box<dyn Work>>, stem: Stem) -> TaskRef {
         let mut tasks = self.tasks.borrow_mut();
-        let id = match self.closed.get() {
+        let is_closed = self.closed.get();
+        let id = match is_closed {
             true => tasks.next_id_nowhere(),
             false => tasks.next_id(),
         };
-        Entry::new(id, self.turn_began.get(), Rc::downgrade(self))
+        let task = self.cell(tasks.take_ended(), id, work, stem);
+        if !is_closed {
+            tasks.insert(task.clone(), id);
+        }
+        drop(tasks);
+        if is_closed {
+            task.cancel_now();
+        }
+        TaskRef(task)
+    }
+
+    /// Makes the cell of a task, of one that ended if nobody refers to that any more.
+    #[inline]
+    fn cell(
+        self: &Rc<Self>,
+        ended: Option<Rc<TaskCell>>,
+        id: TaskId,
+        work: Pin<Box<dyn Work>>,
+        stem: Stem,
+    ) -> Rc<TaskCell> {
+        let since = self.turn_began.get();
+        if let Some(mut ended) = ended {
+            if let Some(cell) = Rc::get_mut(&mut ended) {
+                cell.renew(id, since, work, stem);
+                return ended;
+            }
+        }
+        let executor = Rc::downgrade(self);
+        Rc::new(TaskCell::new(id, since, work, stem, executor))
     }
 
     /// Queues the next step of the task with this id, unless it is queued already or has
@@ -375,9 +394,9 @@ impl Executor {
     /// Queues the next step of a task of this executor, unless it is queued already or has
     /// ended.
     #[inline]
-    fn queue(&self, task: Rc<dyn AnyTask>) {
-        if task.entry().mark_queued() {
-            self.push_task(TaskRef(task));
+    fn queue(&self, task: TaskRef) {
+        if task.0.mark_queued() {
+            self.push_task(task);
         }
     }
 
@@ -448,40 +467,42 @@ impl Executor {
     }
 
     #[inline(always)]
-    fn step_task(&self, task: TaskRef, budget: Budget) {
-        let entry = task.0.entry();
-        let stage = entry.begin_step();
+    fn step_task(&self, task: TaskRef, spare: &mut Spare, budget: Budget) {
+        let stage = task.0.begin_step();
         if stage.has_ended() {
             return; // while it was queued
         }
         self.task_steps.set(self.task_steps.get() + 1);
-        let outer = self.current.replace(Some(entry.task_id()));
+        let outer = self.current.replace(Some(task.0.task_id()));
         let polled = if stage == Stage::ToBeDropped {
             task.0.cancel_now();
             Polled::Ended
         } else {
-            self.poll_task(&task, entry, budget)
+            self.poll_task(&task, spare, budget)
         };
         self.current.set(outer);
         match polled {
             Polled::Waits => {}
-            Polled::Again if entry.mark_queued() => self.push_task(task),
+            Polled::Again if task.0.mark_queued() => self.push_task(task),
             Polled::Again => {}
-            Polled::Ended => self.end_task(&*task.0),
+            Polled::Ended => self.end_task(&task.0),
         }
     }
 
     #[inline(always)]
-    fn poll_task(&self, task: &TaskRef, entry: &Entry, budget: Budget) -> Polled {
-        let lent = self.wakers.lend(entry);
-        let step = Step::begin(lent.waker(), task.clone(), budget);
-        let polled = task.0.poll(&mut Context::from_waker(lent.waker()));
-        let again = step.end(&entry.waits().noted);
-        self.wakers.take_back(lent, entry);
+    fn poll_task(&self, task: &TaskRef, spare: &mut Spare, budget: Budget) -> Polled {
+        let own = task.0.own_waker();
+        let waker = own.unwrap_or_else(|| spare.serve(task.0.task_id()));
+        let step = Step::begin(waker, task.clone(), budget);
+        let polled = task.0.poll(&mut Context::from_waker(waker));
+        let again = step.end(task.0.noted());
+        if own.is_none() {
+            self.wakers.after_step(spare, &task.0);
+        }
         if polled.is_ready() {
             return Polled::Ended;
         }
-        entry.waits().since.set(self.turn_began.get());
+        task.0.waits_since(self.turn_began.get());
         match again {
             true => Polled::Again,
             false => Polled::Waits,
@@ -489,8 +510,8 @@ impl Executor {
     }
 
     /// Out of the table with a task; then whoever awaits it is told.
-    fn end_task(&self, task: &dyn AnyTask) {
-        if let Some(id) = task.entry().id() {
+    fn end_task(&self, task: &TaskCell) {
+        if let Some(id) = task.id() {
             let removed = self.tasks.borrow_mut().remove(id);
             drop(removed);
         }
@@ -529,7 +550,7 @@ impl Executor {
     /// others from now on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        for ready in self.take_queued() {
+        for ready in self.take_queued().into_iter().rev() {
             self.contain("Exception while the loop was closed", None, || drop(ready));
         }
         loop {
@@ -622,7 +643,7 @@ mod tests {
     }
 
     fn run_what_is_queued(executor: &Executor) {
-        executor.run_steps(executor.take_queued().into_iter());
+        executor.run_steps(executor.take_queued().into_iter().rev());
     }
 
     /// A task that waits for ever, and the waker it was polled with.

@@ -1,22 +1,25 @@
 //! The task: a future that the executor polls, and the handle to await it by.
 //!
 //! ```text
-//!   create_task ──► TaskCell ──┬─► AnyTask ──► task table   (polls and cancels)
-//!                              └─► Join<T> ──► Task<T>      (awaits the outcome)
+//!   create_task ──► TaskCell ──┬─► TaskRef ──► task table, ready queue  (polls and cancels)
+//!                              └─► Task<T> ──► whoever made it          (awaits the outcome)
 //!                       ended ──► the waker of who awaits it; or AtTaskEnd, for one who
 //!                                 holds many and wants to know which
 //!
-//!   TaskCell: Entry       what any task has: id, waker, name, who awaits it
-//!             future      while it runs     ─┐ one of the two, and neither while it is
-//!             value       when it has ended ─┘ polled or dropped
+//!   TaskCell: id, waker, name, who awaits it
+//!             Work ──► in a box: the future while it runs, then what it returned; neither
+//!                      while it is polled or dropped
 //! ```
 //!
-//! A step moves one pointer out of the cell and back. A value may be large, so it has a
-//! place of its own; and a panic is rare, so that it lies with what few tasks have.
+//! The cell of each task is of one type, so that a step finds all it needs at a place that is
+//! known, and is called through its vtable once, for the poll. Only [`Task<T>`] knows what the
+//! task returns. A panic is rare, so it lies with what few tasks have.
 
-use std::cell::Cell;
+use std::any::Any;
+use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -60,12 +63,17 @@ use super::task_table::TaskId;
 /// # }
 /// ```
 pub struct Task<T> {
-    join: Rc<dyn Join<T>>,
+    task: TaskRef,
+    returns: PhantomData<fn() -> T>,
 }
 
 impl<T> Task<T> {
-    pub(super) fn new(join: Rc<dyn Join<T>>) -> Task<T> {
-        Task { join }
+    /// A handle to a task whose future returns `T`.
+    pub(super) fn new(task: TaskRef) -> Task<T> {
+        Task {
+            task,
+            returns: PhantomData,
+        }
     }
 
     /// Asks for the task to be dropped at its next step, and says whether it was still
@@ -77,7 +85,7 @@ impl<T> Task<T> {
     /// # asyncio
     /// `Task.cancel`, without a message.
     pub fn cancel(&self) -> bool {
-        self.task_ref().cancel()
+        self.task.cancel()
     }
 
     /// Says whether the task ended, in whatever way.
@@ -86,7 +94,7 @@ impl<T> Task<T> {
     /// `Task.done`.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.join.entry().stage().has_ended()
+        self.task.done()
     }
 
     /// Says whether the task was cancelled.
@@ -95,7 +103,7 @@ impl<T> Task<T> {
     /// `Task.cancelled`.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.join.entry().stage() == Stage::Cancelled
+        self.task.cancelled()
     }
 
     /// Returns the task's name: `Task-N`, counted per loop, unless one was set. The tasks of
@@ -105,12 +113,12 @@ impl<T> Task<T> {
     /// `Task.get_name`.
     #[must_use]
     pub fn get_name(&self) -> String {
-        self.join.name()
+        self.task.get_name()
     }
 
     /// Names the task to the table; `None` if its loop was closed when it was made.
     pub(crate) fn id(&self) -> Option<TaskId> {
-        self.join.entry().id()
+        self.task.0.id()
     }
 
     /// Gives the task another name.
@@ -118,7 +126,7 @@ impl<T> Task<T> {
     /// # asyncio
     /// `Task.set_name`.
     pub fn set_name(&self, name: impl Into<String>) {
-        self.join.entry().set_name(name.into());
+        self.task.set_name(name);
     }
 
     /// Returns a reference that can be cloned: to cancel the task from elsewhere while
@@ -147,7 +155,7 @@ impl<T> Task<T> {
     /// ```
     #[must_use]
     pub fn task_ref(&self) -> TaskRef {
-        TaskRef(self.join.clone().as_any_task())
+        self.task.clone()
     }
 
     /// Has `listener` told once when the task ends, with this number; at once if it ended.
@@ -157,49 +165,59 @@ impl<T> Task<T> {
         if self.done() {
             listener.task_ended(number);
         } else {
-            self.join.entry().tell_end(Told { listener, number });
+            self.task.0.tell_end(Told { listener, number });
         }
     }
 
     /// Tells nobody any more, and wakes nobody.
     pub(crate) fn tell_nobody(&self) {
-        self.join.entry().tell_nobody();
+        self.task.0.tell_nobody();
     }
+}
 
+impl<T: 'static> Task<T> {
     /// Takes the outcome of a task that ended and gave it to nobody yet.
     pub(crate) fn take_outcome(&self) -> Option<Result<T, JoinError>> {
-        self.join.take_outcome()
+        self.task.0.take_outcome()
     }
 
     /// Looks at the outcome of a task that ended. What looks must call nobody (R3).
     pub(crate) fn has_outcome(&self, is_so: fn(&Result<T, JoinError>) -> bool) -> bool {
-        self.join.has_outcome(is_so)
+        let Some(outcome) = self.take_outcome() else {
+            return false;
+        };
+        let is_so = is_so(&outcome);
+        self.task.0.keep_outcome(outcome.map(Returned::boxed));
+        is_so
     }
 }
 
 /// Panics if it is polled again after it gave the outcome, as any future may.
-impl<T> Future for Task<T> {
+impl<T: 'static> Future for Task<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.join.poll_outcome(cx)
+        let task = &self.task.0;
+        if !task.stage().has_ended() {
+            task.waiter.register(cx.waker());
+            return Poll::Pending;
+        }
+        match task.take_outcome() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => panic!("a task was awaited again after it had given its outcome"),
+        }
     }
 }
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        self.join.detach();
+        self.task.0.detach();
     }
 }
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Task({}, {})",
-            self.join.name(),
-            self.join.entry().stage()
-        )
+        self.task.fmt(f)
     }
 }
 
@@ -209,26 +227,24 @@ impl<T> fmt::Debug for Task<T> {
 /// # asyncio
 /// The `Task` objects that the functions of the same names return.
 #[derive(Clone)]
-pub struct TaskRef(pub(super) Rc<dyn AnyTask>);
+pub struct TaskRef(pub(super) Rc<TaskCell>);
 
 impl TaskRef {
     /// Does what [`Task::cancel`] does.
     pub fn cancel(&self) -> bool {
-        let entry = self.0.entry();
-        if entry.stage().has_ended() {
+        if self.done() {
             return false;
         }
         self.clone().wake();
-        entry.stage.set(Stage::ToBeDropped);
+        self.0.stage.set(Stage::ToBeDropped);
         true
     }
 
     /// Queues its next step, unless it is queued already or has ended.
     #[inline]
     pub(crate) fn wake(self) {
-        let entry = self.0.entry();
-        if entry.mark_queued() {
-            if let Some(executor) = entry.executor.upgrade() {
+        if self.0.mark_queued() {
+            if let Some(executor) = self.0.executor.upgrade() {
                 executor.push_task(self);
             }
         }
@@ -236,29 +252,29 @@ impl TaskRef {
 
     /// Says where it lies.
     pub(crate) fn address(&self) -> TaskAddress {
-        TaskAddress(Rc::as_ptr(&self.0).cast::<()>().addr())
+        TaskAddress(Rc::as_ptr(&self.0).addr())
     }
 
     /// Says whether the task ended, in whatever way.
     #[must_use]
     pub fn done(&self) -> bool {
-        self.0.entry().stage().has_ended()
+        self.0.stage().has_ended()
     }
 
     /// Says whether the task was cancelled.
     #[must_use]
     pub fn cancelled(&self) -> bool {
-        self.0.entry().stage() == Stage::Cancelled
+        self.0.stage() == Stage::Cancelled
     }
 
     /// Returns the task's number, counted per loop: the one in `Task-N`.
     pub(crate) fn number(&self) -> u64 {
-        self.0.entry().number()
+        self.0.number()
     }
 
     /// Says who awaits the task, if somebody does.
     pub(crate) fn awaited_by(&self) -> Option<TaskAddress> {
-        self.0.entry().awaited_by()
+        self.0.awaited_by()
     }
 
     /// Returns the task's name.
@@ -269,7 +285,7 @@ impl TaskRef {
 
     /// Gives the task another name.
     pub fn set_name(&self, name: impl Into<String>) {
-        self.0.entry().set_name(name.into());
+        self.0.set_name(name.into());
     }
 }
 
@@ -284,7 +300,7 @@ impl Eq for TaskRef {}
 
 impl fmt::Debug for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Task({}, {})", self.0.name(), self.0.entry().stage())
+        write!(f, "Task({}, {})", self.0.name(), self.0.stage())
     }
 }
 
@@ -346,66 +362,95 @@ pub(super) struct Told {
     number: usize,
 }
 
-/// What the table and a [`TaskRef`] see of a task, whatever it returns.
-pub(super) trait AnyTask {
-    fn entry(&self) -> &Entry;
-    fn name(&self) -> String;
-    /// Polls the future once: ready, if the task ended.
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()>;
-    /// Says whether the future is polled at this moment.
-    fn is_polled(&self) -> bool;
-    /// Drops the future instead of polling it: the task ended as cancelled.
-    fn cancel_now(&self);
-    /// The task ended and left the table: wakes whoever awaits it.
-    fn finish(&self);
+/// A task's future, and later what it returned, whatever these are.
+pub(super) trait Work {
+    /// Polls the future once: ready, with what it returned.
+    fn step(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pin<Box<dyn Work>>>;
+
+    /// Gives what the future returned, a [`Returned`]; a future gives nothing.
+    fn value(self: Pin<Box<Self>>) -> Option<Box<dyn Any>>;
 }
 
-/// What a [`Task<T>`] sees of a task, whatever its future is.
-pub(super) trait Join<T>: AnyTask {
-    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<T, JoinError>>;
-    fn take_outcome(&self) -> Option<Result<T, JoinError>>;
-    fn has_outcome(&self, is_so: fn(&Result<T, JoinError>) -> bool) -> bool;
-    fn detach(&self);
-    fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask>;
-}
+impl<F> Work for F
+where
+    F: Future,
+    F::Output: 'static,
+{
+    fn step(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Pin<Box<dyn Work>>> {
+        self.poll(cx).map(Returned::boxed)
+    }
 
-/// What numbered names begin with: `Task-N`. A type, so that it takes no memory.
-pub(crate) trait Stem: 'static {
-    fn stem() -> &'static str;
-}
-
-/// Those of most tasks.
-pub(crate) struct Plain;
-
-impl Stem for Plain {
-    fn stem() -> &'static str {
-        "Task"
+    fn value(self: Pin<Box<Self>>) -> Option<Box<dyn Any>> {
+        None
     }
 }
 
-/// What any task has, whatever its future is.
-pub(super) struct Entry {
+/// What a future returned. If that takes no memory, its box doesn't, either.
+struct Returned<T>(T);
+
+/// It is in the place of a pinned future, but nothing points into it.
+impl<T> Unpin for Returned<T> {}
+
+impl<T: 'static> Returned<T> {
+    fn boxed(value: T) -> Pin<Box<dyn Work>> {
+        Box::pin(Returned(value))
+    }
+}
+
+impl<T: 'static> Work for Returned<T> {
+    fn step(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Pin<Box<dyn Work>>> {
+        unreachable!("a task that has ended is not polled")
+    }
+
+    fn value(self: Pin<Box<Self>>) -> Option<Box<dyn Any>> {
+        let returned = Pin::into_inner(self);
+        Some(returned)
+    }
+}
+
+/// What numbered names begin with: `Task-N`, say.
+pub(super) type Stem = fn() -> &'static str;
+
+/// That of most tasks.
+pub(super) fn plain() -> &'static str {
+    "Task"
+}
+
+/// A task, whatever its future is and whatever that returns.
+pub(super) struct TaskCell {
     id: TaskId,
-    /// Its own, once somebody cloned the one it was polled with. Not here while it is lent.
-    waker: Cell<Option<Waker>>,
+    /// Its own, once somebody cloned the one it was polled with.
+    waker: OnceCell<Waker>,
     stage: Cell<Stage>,
-    detached: Cell<bool>,
-    /// That it was cancelled was told to who awaited it.
-    is_given: Cell<bool>,
-    waits: Waits,
+    claim: Cell<Claim>,
+    noted: Notes,
+    /// The turn of its last step, by the loop's clock, in nanoseconds.
+    since: Cell<u64>,
     /// Who awaits it.
     waiter: WaiterCell,
     /// What few tasks have.
     rest: Cell<Option<Box<Rest>>>,
+    /// The future; when it has ended, what it returned, until that is taken.
+    ///
+    /// `None` also while it is polled or dropped.
+    work: Cell<Option<Pin<Box<dyn Work>>>>,
+    stem: Stem,
     executor: Weak<Executor>,
 }
 
-/// What a task waits for, as it was noted in its last step, and since when.
-pub(super) struct Waits {
-    pub(super) noted: Notes,
-    /// The turn of its last step, by the loop's clock, in nanoseconds.
-    pub(super) since: Cell<u64>,
+/// Whether somebody may still ask for the outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// By the handle.
+    Open,
+    /// By the handle, whose owner was told already that the task was cancelled.
+    Told,
+    /// The handle was dropped.
+    Dropped,
 }
+
+/// What a task came to, as long as nobody has asked for its value.
+type Outcome = Result<Pin<Box<dyn Work>>, JoinError>;
 
 /// What few tasks have.
 #[derive(Default)]
@@ -418,20 +463,31 @@ struct Rest {
     panic: Option<PanicPayload>,
 }
 
-impl Entry {
-    pub(super) fn new(id: TaskId, since: u64, executor: Weak<Executor>) -> Entry {
-        Entry {
+impl TaskCell {
+    /// Makes the cell of one that ended, to which nobody else refers, a new task's.
+    pub(super) fn renew(&mut self, id: TaskId, since: u64, work: Pin<Box<dyn Work>>, stem: Stem) {
+        let executor = mem::take(&mut self.executor);
+        *self = TaskCell::new(id, since, work, stem, executor);
+    }
+
+    pub(super) fn new(
+        id: TaskId,
+        since: u64,
+        work: Pin<Box<dyn Work>>,
+        stem: Stem,
+        executor: Weak<Executor>,
+    ) -> TaskCell {
+        TaskCell {
             id,
-            waker: Cell::new(None),
+            waker: OnceCell::new(),
             stage: Cell::new(Stage::Waits),
-            detached: Cell::new(false),
-            is_given: Cell::new(false),
-            waits: Waits {
-                noted: Notes::blank(),
-                since: Cell::new(since),
-            },
+            claim: Cell::new(Claim::Open),
+            noted: Notes::blank(),
+            since: Cell::new(since),
             waiter: WaiterCell::default(),
             rest: Cell::new(None),
+            work: Cell::new(Some(work)),
+            stem,
             executor,
         }
     }
@@ -445,18 +501,32 @@ impl Entry {
         u64::from(self.id.number())
     }
 
-    pub(super) fn waits(&self) -> &Waits {
-        &self.waits
+    /// What it waits for, as it was noted in its last step.
+    pub(super) fn noted(&self) -> &Notes {
+        &self.noted
     }
 
+    /// Its step is over, and it did not end.
     #[inline]
-    pub(super) fn take_waker(&self) -> Option<Waker> {
-        self.waker.take()
+    pub(super) fn waits_since(&self, turn_began: u64) {
+        self.since.set(turn_began);
     }
 
+    /// When its last step was, by the loop's clock, in nanoseconds.
+    pub(super) fn since(&self) -> u64 {
+        self.since.get()
+    }
+
+    /// Its own waker, if it has one.
     #[inline]
+    pub(super) fn own_waker(&self) -> Option<&Waker> {
+        self.waker.get()
+    }
+
+    /// Has it polled with this waker from now on.
     pub(super) fn keep_waker(&self, waker: Waker) {
-        self.waker.set(Some(waker));
+        let kept = self.waker.set(waker);
+        debug_assert!(kept.is_ok(), "a task with a waker of its own is lent none");
     }
 
     #[inline]
@@ -494,9 +564,10 @@ impl Entry {
         listens.or_else(|| self.waiter.sleeper())
     }
 
-    /// The name that it was given, if it was.
-    fn given_name(&self) -> Option<String> {
-        self.look_at_rest(|rest| rest.name.clone())
+    /// The name that it was given, or a numbered one.
+    pub(super) fn name(&self) -> String {
+        let given = self.look_at_rest(|rest| rest.name.clone());
+        given.unwrap_or_else(|| format!("{}-{}", (self.stem)(), self.number()))
     }
 
     fn set_name(&self, name: String) {
@@ -514,14 +585,6 @@ impl Entry {
 
     fn take_panic(&self) -> Option<PanicPayload> {
         self.look_at_rest(|rest| rest.panic.take())
-    }
-
-    /// Reports the panic of `task`, whose entry this is, unless somebody has taken it.
-    #[cold]
-    fn report_orphan(&self, task: &dyn AnyTask) {
-        if let (Some(panic), Some(executor)) = (self.take_panic(), self.executor.upgrade()) {
-            executor.report_orphan(&task.name(), panic);
-        }
     }
 
     fn tell_nobody(&self) {
@@ -551,34 +614,51 @@ impl Entry {
     }
 }
 
-/// A task: its future while it runs, its value afterwards.
-pub(super) struct TaskCell<F: Future, N> {
-    entry: Entry,
-    /// `None` also while it is polled or dropped.
-    future: Cell<Option<Pin<Box<F>>>>,
-    /// `None` also when it was taken.
-    value: Cell<Option<F::Output>>,
-    stem: PhantomData<N>,
-}
+/// The future, and its outcome.
+impl TaskCell {
+    /// Polls the future once: ready, if the task ended.
+    #[inline]
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        // R3: out of the cell, so that no borrow is alive while it is used or dropped.
+        let Some(mut future) = self.work.take() else {
+            return Poll::Ready(()); // while it was polled, by a loop that closed
+        };
+        // R10: a panic ends this task and nothing else.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().step(cx))) {
+            Ok(Poll::Pending) => {
+                self.work.set(Some(future));
+                return Poll::Pending;
+            }
+            Ok(Poll::Ready(returned)) => Ok(returned),
+            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
+        };
+        self.end(future, outcome);
+        Poll::Ready(())
+    }
 
-impl<F: Future, N: Stem> TaskCell<F, N> {
-    pub(super) fn new(future: F, entry: Entry) -> TaskCell<F, N> {
-        TaskCell {
-            entry,
-            future: Cell::new(Some(Box::pin(future))),
-            value: Cell::new(None),
-            stem: PhantomData,
+    /// Says whether the future is polled at this moment.
+    pub(super) fn is_polled(&self) -> bool {
+        let future = self.work.take();
+        let is_polled = future.is_none() && !self.stage().has_ended();
+        self.work.set(future);
+        is_polled
+    }
+
+    /// Drops the future instead of polling it: the task ended as cancelled.
+    pub(super) fn cancel_now(&self) {
+        if let Some(future) = self.work.take() {
+            self.end(future, Err(JoinError::Cancelled));
         }
     }
 
     /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
-    fn end(&self, future: Pin<Box<F>>, outcome: Result<F::Output, JoinError>) {
+    fn end(&self, future: Pin<Box<dyn Work>>, outcome: Outcome) {
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
         let outcome = match dropped {
             Ok(()) => outcome,
             Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
         };
-        self.entry.stage.set(match &outcome {
+        self.stage.set(match &outcome {
             Ok(_) => Stage::Finished,
             Err(JoinError::Cancelled) => Stage::Cancelled,
             Err(JoinError::Panicked(_)) => Stage::Panicked,
@@ -586,132 +666,79 @@ impl<F: Future, N: Stem> TaskCell<F, N> {
         self.keep_outcome(outcome);
     }
 
-    fn keep_outcome(&self, outcome: Result<F::Output, JoinError>) {
-        self.entry.is_given.set(false);
+    fn keep_outcome(&self, outcome: Outcome) {
         match outcome {
-            Ok(value) => self.value.set(Some(value)),
+            Ok(returned) => self.work.set(Some(returned)),
+            Err(JoinError::Cancelled) if self.claim.get() == Claim::Told => {
+                self.claim.set(Claim::Open);
+            }
             Err(JoinError::Cancelled) => {}
-            Err(JoinError::Panicked(panic)) => self.entry.keep_panic(panic),
+            Err(JoinError::Panicked(panic)) => self.keep_panic(panic),
+        }
+    }
+
+    /// The task ended and left the table: wakes whoever awaits it.
+    pub(super) fn finish(&self) {
+        if self.claim.get() == Claim::Dropped {
+            self.report_if_orphaned();
+            drop(self.work.take()); // what it returned, which nobody will take
+        }
+        self.waiter.wake();
+        if let Some(told) = self.take_told() {
+            told.listener.task_ended(told.number);
+        }
+    }
+
+    /// Takes the outcome of a task that ended and gave it to nobody yet.
+    ///
+    /// `T` is what its future returns.
+    fn take_outcome<T: 'static>(&self) -> Option<Result<T, JoinError>> {
+        match self.stage() {
+            Stage::Finished => {
+                let value = self.work.take()?.value()?;
+                let Returned(value) = *value.downcast().ok()?;
+                Some(Ok(value))
+            }
+            Stage::Cancelled if self.claim.replace(Claim::Told) != Claim::Told => {
+                Some(Err(JoinError::Cancelled))
+            }
+            Stage::Panicked => Some(Err(JoinError::Panicked(self.take_panic()?))),
+            _ => None,
+        }
+    }
+
+    /// Nobody asks for the outcome any more.
+    fn detach(&self) {
+        self.claim.set(Claim::Dropped);
+        self.tell_nobody();
+        if self.stage().has_ended() {
+            self.report_if_orphaned();
+            drop(self.work.take()); // what it returned
         }
     }
 
     /// Reports a panic that nobody will be told by awaiting the task.
     fn report_if_orphaned(&self) {
-        if self.entry.stage() == Stage::Panicked {
-            self.entry.report_orphan(self);
-        }
-    }
-}
-
-impl<F: Future, N: Stem> AnyTask for TaskCell<F, N> {
-    fn entry(&self) -> &Entry {
-        &self.entry
-    }
-
-    fn name(&self) -> String {
-        let given = self.entry.given_name();
-        given.unwrap_or_else(|| format!("{}-{}", N::stem(), self.entry.number()))
-    }
-
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
-        // R3: out of the cell, so that no borrow is alive while it is used or dropped.
-        let Some(mut future) = self.future.take() else {
-            return Poll::Ready(()); // while it was polled, by a loop that closed
-        };
-        // R10: a panic ends this task and nothing else.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-            Ok(Poll::Pending) => {
-                self.future.set(Some(future));
-                return Poll::Pending;
-            }
-            Ok(Poll::Ready(value)) => Ok(value),
-            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
-        };
-        self.end(future, outcome);
-        Poll::Ready(())
-    }
-
-    fn is_polled(&self) -> bool {
-        let future = self.future.take();
-        let is_polled = future.is_none() && !self.entry.stage().has_ended();
-        self.future.set(future);
-        is_polled
-    }
-
-    fn cancel_now(&self) {
-        if let Some(future) = self.future.take() {
-            self.end(future, Err(JoinError::Cancelled));
+        if self.stage() == Stage::Panicked {
+            self.report_orphan();
         }
     }
 
-    fn finish(&self) {
-        if self.entry.detached.get() {
-            self.report_if_orphaned();
-            drop(self.value.take()); // the output, which nobody will take
+    #[cold]
+    fn report_orphan(&self) {
+        if let (Some(panic), Some(executor)) = (self.take_panic(), self.executor.upgrade()) {
+            executor.report_orphan(&self.name(), panic);
         }
-        self.entry.waiter.wake();
-        if let Some(told) = self.entry.take_told() {
-            told.listener.task_ended(told.number);
-        }
-    }
-}
-
-impl<F: Future + 'static, N: Stem> Join<F::Output> for TaskCell<F, N> {
-    fn poll_outcome(&self, cx: &mut Context<'_>) -> Poll<Result<F::Output, JoinError>> {
-        if !self.entry.stage().has_ended() {
-            self.entry.waiter.register(cx.waker());
-            return Poll::Pending;
-        }
-        match self.take_outcome() {
-            Some(outcome) => Poll::Ready(outcome),
-            None => panic!("a task was awaited again after it had given its outcome"),
-        }
-    }
-
-    fn take_outcome(&self) -> Option<Result<F::Output, JoinError>> {
-        match self.entry.stage() {
-            Stage::Finished => self.value.take().map(Ok),
-            Stage::Cancelled if !self.entry.is_given.replace(true) => {
-                Some(Err(JoinError::Cancelled))
-            }
-            Stage::Panicked => {
-                (self.entry.take_panic()).map(|panic| Err(JoinError::Panicked(panic)))
-            }
-            _ => None,
-        }
-    }
-
-    fn has_outcome(&self, is_so: fn(&Result<F::Output, JoinError>) -> bool) -> bool {
-        let Some(outcome) = self.take_outcome() else {
-            return false;
-        };
-        let is_so = is_so(&outcome);
-        self.keep_outcome(outcome);
-        is_so
-    }
-
-    fn detach(&self) {
-        self.entry.detached.set(true);
-        self.entry.tell_nobody();
-        self.report_if_orphaned();
-        // The output, if there is one, goes with the handle.
-        drop(self.value.take());
-    }
-
-    fn as_any_task(self: Rc<Self>) -> Rc<dyn AnyTask> {
-        self
     }
 }
 
 #[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
-    use std::future::Pending;
-
     use super::*;
 
     #[test]
     fn what_a_task_takes_fits_into_128_bytes_of_the_allocator() {
         // 16 are the counts of the `Rc`, 8 the allocator's own.
-        assert!(size_of::<TaskCell<Pending<()>, Plain>>() + 16 + 8 <= 128);
+        assert!(size_of::<TaskCell>() + 16 + 8 <= 128);
     }
 }

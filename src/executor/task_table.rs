@@ -13,7 +13,7 @@ use slab::Slab;
 
 use crate::waits::Noted;
 
-use super::task::{AnyTask, Entry, TaskRef};
+use super::task::{TaskCell, TaskRef};
 
 /// Names a task. The id of one that ended names nothing.
 ///
@@ -26,7 +26,10 @@ pub(crate) struct TaskId(NonZeroU64);
 /// Every task that has not ended.
 #[derive(Default)]
 pub(super) struct TaskTable {
-    tasks: Slab<Rc<dyn AnyTask>>,
+    tasks: Slab<Rc<TaskCell>>,
+    /// The cells of tasks that ended, for new ones: [`MAX_SPARE_CELLS`] at most. Somebody may
+    /// hold one yet.
+    ended: Vec<Rc<TaskCell>>,
     last_number: u32,
 }
 
@@ -45,6 +48,11 @@ pub(crate) enum Stands {
     Queued,
     Waits,
 }
+
+/// Cells that are kept for new tasks, at most.
+///
+/// 128: as many as end and begin between two turns where much goes on; 15 KiB.
+const MAX_SPARE_CELLS: usize = 128;
 
 /// The index of a task that was never in a table: its loop was closed.
 const NOWHERE: u32 = u32::MAX;
@@ -68,6 +76,11 @@ impl TaskId {
     #[inline]
     pub(super) fn number(self) -> u32 {
         (self.0.get() >> 32) as u32
+    }
+
+    /// The id of no task.
+    pub(super) fn nobody() -> TaskId {
+        TaskId::new(NOWHERE, NonZeroU32::MAX)
     }
 
     /// Says whether the task was in a table once.
@@ -100,54 +113,63 @@ impl TaskTable {
     }
 
     /// Takes in the task for which the last [`next_id`](Self::next_id) was.
-    pub(super) fn insert(&mut self, task: Rc<dyn AnyTask>, id: TaskId) {
+    pub(super) fn insert(&mut self, task: Rc<TaskCell>, id: TaskId) {
         let index = self.tasks.insert(task);
         debug_assert_eq!(index, id.index() as usize);
     }
 
-    /// Takes a task out for good, unless the loop was closed meanwhile, which did.
+    /// Takes a task out for good, unless the loop was closed meanwhile, which did. Its cell
+    /// is kept, if there is room.
     ///
     /// The caller drops what is returned when no borrow is alive (R3).
     #[must_use = "dropping a task may run a user's code: drop it where no borrow is alive"]
-    pub(super) fn remove(&mut self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
+    pub(super) fn remove(&mut self, id: TaskId) -> Option<Rc<TaskCell>> {
         self.at(id)?;
-        Some(self.tasks.remove(id.index() as usize))
+        let ended = self.tasks.remove(id.index() as usize);
+        if self.ended.len() == MAX_SPARE_CELLS {
+            return Some(ended);
+        }
+        self.ended.push(ended);
+        None
+    }
+
+    /// Takes out the cell of a task that ended. What it still has, if nobody else refers to it,
+    /// is no user's value.
+    #[inline]
+    pub(super) fn take_ended(&mut self) -> Option<Rc<TaskCell>> {
+        self.ended.pop()
     }
 
     /// Marks a task as queued and returns it, unless it is queued already or has ended.
     #[inline]
     pub(super) fn mark_queued(&self, id: TaskId) -> Option<TaskRef> {
-        let (task, entry) = self.at(id)?;
-        entry.mark_queued().then(|| TaskRef(task.clone()))
+        let task = self.at(id)?;
+        task.mark_queued().then(|| TaskRef(task.clone()))
     }
 
-    pub(super) fn get(&self, id: TaskId) -> Option<Rc<dyn AnyTask>> {
-        Some(self.at(id)?.0.clone())
+    pub(super) fn get(&self, id: TaskId) -> Option<Rc<TaskCell>> {
+        self.at(id).cloned()
     }
 
-    /// Returns a task, and what is known of it, for which one has to ask it.
-    ///
     /// A slot that is used again holds a task with another number.
     #[inline]
-    fn at(&self, id: TaskId) -> Option<(&Rc<dyn AnyTask>, &Entry)> {
+    fn at(&self, id: TaskId) -> Option<&Rc<TaskCell>> {
         let task = self.tasks.get(id.index() as usize)?;
-        let entry = task.entry();
-        (entry.task_id() == id).then_some((task, entry))
+        (task.task_id() == id).then_some(task)
     }
 
     /// Returns how each task stands, the oldest first.
     pub(super) fn inspect(&self, turn_began: u64) -> Vec<Inspected> {
         let inspected = self.tasks.iter().map(|(_, task)| {
-            let waits = task.entry().waits();
-            let (stands, since) = match (task.is_polled(), task.entry().stage().is_queued()) {
+            let (stands, since) = match (task.is_polled(), task.stage().is_queued()) {
                 (true, _) => (Stands::Runs, turn_began),
-                (false, true) => (Stands::Queued, waits.since.get()),
-                (false, false) => (Stands::Waits, waits.since.get()),
+                (false, true) => (Stands::Queued, task.since()),
+                (false, false) => (Stands::Waits, task.since()),
             };
             Inspected {
                 task: TaskRef(task.clone()),
                 stands,
-                noted: waits.noted.get(),
+                noted: task.noted().get(),
                 since: Duration::from_nanos(since),
             }
         });
@@ -160,14 +182,14 @@ impl TaskTable {
     pub(super) fn all(&self) -> Vec<TaskRef> {
         // In a heap, since a loop that closes is in no hurry: a sort is 8 KB of each program.
         let tasks = self.tasks.iter();
-        let by_age = tasks.map(|(index, task)| (task.entry().number(), index));
+        let by_age = tasks.map(|(index, task)| (task.number(), index));
         let by_age = by_age.collect::<BinaryHeap<_>>().into_sorted_vec();
         let tasks = by_age.iter().map(|&(_, index)| self.tasks[index].clone());
         tasks.map(TaskRef).collect()
     }
 
     /// Takes one task out, for a loop that closes.
-    pub(super) fn take_any(&mut self) -> Option<Rc<dyn AnyTask>> {
+    pub(super) fn take_any(&mut self) -> Option<Rc<TaskCell>> {
         let index = self.tasks.iter().next()?.0;
         Some(self.tasks.remove(index))
     }

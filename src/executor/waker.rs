@@ -14,29 +14,24 @@
 //! The loop's own futures keep the task itself (`sleeper.rs`), so most tasks never have a
 //! waker of their own: nothing to allocate, and nothing to keep while they wait.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::mem;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::task::{Wake, Waker};
 
 use super::inbox::{Inbox, Message};
-use super::task::Entry;
+use super::task::TaskCell;
 use super::task_table::TaskId;
 use super::wake_locally;
 
-/// The waker that is lent to tasks without one.
+/// The wakers that are lent to tasks without one.
 pub(super) struct Wakers {
     inbox: Arc<Inbox>,
-    /// `None` while it is lent.
-    spare: Cell<Option<Box<Spare>>>,
-}
-
-/// A waker that a task is polled with.
-pub(super) enum Lent {
-    /// The task's own.
-    Own(Waker),
-    Spare(Box<Spare>),
+    /// Those that nobody is lent: one between turns, and one for each depth at which there was
+    /// a step within a step.
+    spare: RefCell<Vec<Spare>>,
 }
 
 /// A waker that names whatever task it serves.
@@ -51,61 +46,61 @@ impl Wakers {
     pub(super) fn new(inbox: Arc<Inbox>) -> Wakers {
         Wakers {
             inbox,
-            spare: Cell::new(None),
+            spare: RefCell::default(),
         }
     }
 
-    /// Lends a waker for one step of a task.
+    /// Takes out a waker, to lend it for one step after the other.
     #[inline]
-    pub(super) fn lend(&self, task: &Entry) -> Lent {
-        if let Some(own) = task.take_waker() {
-            return Lent::Own(own);
-        }
-        let id = task.task_id();
-        match self.spare.take() {
-            Some(spare) => {
-                spare.shared.serve(id);
-                Lent::Spare(spare)
-            }
-            None => Lent::Spare(Spare::new(id, &self.inbox)),
+    pub(super) fn take(&self) -> Spare {
+        let spare = self.spare.borrow_mut().pop();
+        spare.unwrap_or_else(|| Spare::new(&self.inbox))
+    }
+
+    /// Takes back a waker that is lent no more.
+    #[inline]
+    pub(super) fn give_back(&self, spare: Spare) {
+        self.spare.borrow_mut().push(spare);
+    }
+
+    /// The step of a task is over that was lent this: it keeps it, if somebody holds a clone,
+    /// for whoever does must find the same waker in the next step.
+    #[inline]
+    pub(super) fn after_step(&self, spare: &mut Spare, task: &TaskCell) {
+        if !spare.is_held_by_nobody_else() {
+            self.part_with(spare, task);
         }
     }
 
-    /// Takes back what was lent to this task.
-    #[inline]
-    pub(super) fn take_back(&self, lent: Lent, task: &Entry) {
-        match lent {
-            Lent::Own(own) => task.keep_waker(own),
-            Lent::Spare(spare) if spare.is_held_by_nobody_else() => self.spare.set(Some(spare)),
-            // Whoever holds a clone must find the same waker in the next step.
-            Lent::Spare(spare) => task.keep_waker(spare.waker),
-        }
-    }
-}
-
-impl Lent {
-    #[inline]
-    pub(super) fn waker(&self) -> &Waker {
-        match self {
-            Lent::Own(own) => own,
-            Lent::Spare(spare) => &spare.waker,
-        }
+    #[cold]
+    fn part_with(&self, spare: &mut Spare, task: &TaskCell) {
+        let kept = mem::replace(spare, Spare::new(&self.inbox));
+        task.keep_waker(kept.waker);
     }
 }
 
 impl Spare {
     #[cold]
-    fn new(id: TaskId, inbox: &Arc<Inbox>) -> Box<Spare> {
+    fn new(inbox: &Arc<Inbox>) -> Spare {
+        let nobody = TaskId::nobody();
         let shared = Arc::new(TaskWaker {
-            index: AtomicU32::new(id.index()),
-            number: AtomicU32::new(id.number()),
+            index: AtomicU32::new(nobody.index()),
+            number: AtomicU32::new(nobody.number()),
             inbox: inbox.clone(),
             mailed: AtomicBool::new(false),
         });
-        Box::new(Spare {
+        Spare {
             waker: Waker::from(shared.clone()),
             shared,
-        })
+        }
+    }
+
+    /// The waker, for a step of this task.
+    #[inline]
+    pub(super) fn serve(&self, id: TaskId) -> &Waker {
+        self.shared.index.store(id.index(), Ordering::Relaxed);
+        self.shared.number.store(id.number(), Ordering::Relaxed);
+        &self.waker
     }
 
     /// Says whether all clones are gone, and no wake by one is in the inbox.
@@ -136,13 +131,6 @@ pub(crate) struct TaskWaker {
 }
 
 impl TaskWaker {
-    /// Names another task, while nobody else holds it.
-    #[inline]
-    fn serve(&self, id: TaskId) {
-        self.index.store(id.index(), Ordering::Relaxed);
-        self.number.store(id.number(), Ordering::Relaxed);
-    }
-
     /// The inbox was emptied. A wake from now on sends another message.
     pub(super) fn mail_collected(&self) {
         // Acquires what was done before a wake that came after the inbox was emptied, and

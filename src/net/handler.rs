@@ -9,14 +9,12 @@ use std::any::type_name;
 use std::cell::{Cell, OnceCell};
 use std::fmt;
 use std::future::poll_fn;
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use crate::error::{ExceptionContext, PanicPayload};
-use crate::executor::Stem;
 use crate::streams::{StreamReader, StreamWriter};
 
 use super::attached::Key;
@@ -119,20 +117,12 @@ where
         let unfinished = Unfinished::new(shared.clone(), key);
         let serving = serve_client(Box::new((reader, writer)), unfinished);
         let executor = &server.handle.core().executor;
-        let task = executor.spawn_named::<NamedAfter<F>, _>(serving);
+        // Tasks are named after their handler: `chat::serve-N`.
+        let task = executor.spawn_named(serving, type_name::<F>);
         if let Some(id) = task.id() {
             server.attached.handled_by(key, id);
         }
     })
-}
-
-/// Tasks are named after their handler: `chat::serve-N`.
-struct NamedAfter<F>(PhantomData<F>);
-
-impl<F: 'static> Stem for NamedAfter<F> {
-    fn stem() -> &'static str {
-        type_name::<F>()
-    }
 }
 
 fn call_at_once<F, R>(handler: &F, reader: StreamReader, writer: StreamWriter)

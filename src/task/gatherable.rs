@@ -55,7 +55,11 @@ pub trait FallibleTasks: GatheredTasks {
 
 const ENDED: &str = "it is taken once, when all have ended";
 
-fn take_error<T, E: From<JoinError>>(task: &Task<Result<T, E>>) -> Option<E> {
+fn take_error<T, E>(task: &Task<Result<T, E>>) -> Option<E>
+where
+    T: 'static,
+    E: From<JoinError> + 'static,
+{
     if task.has_outcome(|outcome| matches!(outcome, Ok(Ok(_)))) {
         return None;
     }
@@ -65,7 +69,7 @@ fn take_error<T, E: From<JoinError>>(task: &Task<Result<T, E>>) -> Option<E> {
     }
 }
 
-fn take_value<T, E>(task: &Task<Result<T, E>>) -> T {
+fn take_value<T: 'static, E: 'static>(task: &Task<Result<T, E>>) -> T {
     match task.take_outcome() {
         Some(Ok(Ok(value))) => value,
         _ => unreachable!("the first error ended the gathering"),
@@ -98,7 +102,7 @@ where
     }
 }
 
-impl<T> GatheredTasks for Vec<Task<T>> {
+impl<T: 'static> GatheredTasks for Vec<Task<T>> {
     type Outcomes = Vec<Result<T, JoinError>>;
 
     fn watch(&self, watcher: &Watcher) {
@@ -123,7 +127,11 @@ impl<T> GatheredTasks for Vec<Task<T>> {
     }
 }
 
-impl<T, E: From<JoinError>> FallibleTasks for Vec<Task<Result<T, E>>> {
+impl<T, E> FallibleTasks for Vec<Task<Result<T, E>>>
+where
+    T: 'static,
+    E: From<JoinError> + 'static,
+{
     type Values = Vec<T>;
     type Error = E;
 
@@ -151,7 +159,7 @@ macro_rules! gather_tuples {
             }
         }
 
-        impl<$($value),+> GatheredTasks for ($(Task<$value>,)+) {
+        impl<$($value: 'static),+> GatheredTasks for ($(Task<$value>,)+) {
             type Outcomes = ($(Result<$value, JoinError>,)+);
 
             fn watch(&self, watcher: &Watcher) {
@@ -171,7 +179,11 @@ macro_rules! gather_tuples {
             }
         }
 
-        impl<$($value,)+ E: From<JoinError>> FallibleTasks for ($(Task<Result<$value, E>>,)+) {
+        impl<$($value,)+ E> FallibleTasks for ($(Task<Result<$value, E>>,)+)
+        where
+            $($value: 'static,)+
+            E: From<JoinError> + 'static,
+        {
             type Values = ($($value,)+);
             type Error = E;
 

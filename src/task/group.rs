@@ -233,7 +233,7 @@ impl<E> fmt::Debug for TaskGroup<E> {
     }
 }
 
-impl<E> GroupState<E> {
+impl<E: 'static> GroupState<E> {
     /// Takes in which children have ended, and how.
     fn collect(&self, cx: &mut Context<'_>) {
         while let Poll::Ready(number) = self.completions.poll_next(cx) {
@@ -254,17 +254,19 @@ impl<E> GroupState<E> {
         }
     }
 
-    fn cancel(&self) {
-        for (_, child) in self.children.borrow().iter() {
-            child.cancel(); // only marks it and queues it
-        }
-    }
-
     fn poll_end(&self, body_runs: bool) -> Poll<()> {
         if body_runs || !self.children.borrow().is_empty() {
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+}
+
+impl<E> GroupState<E> {
+    fn cancel(&self) {
+        for (_, child) in self.children.borrow().iter() {
+            child.cancel(); // only marks it and queues it
+        }
     }
 }
 

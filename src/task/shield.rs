@@ -55,7 +55,7 @@ pub struct Shield<'a, T> {
     task: &'a mut Task<T>,
 }
 
-impl<T> Future for Shield<'_, T> {
+impl<T: 'static> Future for Shield<'_, T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

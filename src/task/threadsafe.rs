@@ -336,7 +336,7 @@ struct Relay<T> {
     answer: Cell<Option<Answer<T>>>,
 }
 
-impl<T> AtTaskEnd for Relay<T> {
+impl<T: 'static> AtTaskEnd for Relay<T> {
     fn task_ended(self: Rc<Self>, _number: usize) {
         let (Some(task), Some(answer)) = (self.task.get(), self.answer.take()) else {
             return;

@@ -180,7 +180,7 @@ impl<T> ReturnWhen<T> for FirstCompleted {
     }
 }
 
-impl<T, E> ReturnWhen<Result<T, E>> for FirstException {
+impl<T: 'static, E: 'static> ReturnWhen<Result<T, E>> for FirstException {
     fn is_enough(&self) -> fn(&Task<Result<T, E>>) -> bool {
         |task| {
             task.has_outcome(|outcome| matches!(outcome, Ok(Err(_)) | Err(JoinError::Panicked(_))))
@@ -253,7 +253,7 @@ pub struct AsCompleted<T> {
     pending: usize,
 }
 
-impl<T> AsCompleted<T> {
+impl<T: 'static> AsCompleted<T> {
     /// Waits for the next that ends, and gives what awaiting it gives; `None` at the end.
     ///
     /// # Cancel safety
