@@ -348,15 +348,19 @@ impl LoopHandle {
     /// Runs turn after turn while `going_on` and one more, or until it is stopped.
     fn run_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
         let _running = self.core.enter(self);
+        let mut run = self.core.executor.begin_run();
         while going_on() {
-            self.core.run_once(None)?;
+            self.core.run_once(&mut run, None)?;
             if self.core.stopping.get() {
+                self.core.executor.end_run(run);
                 return Ok(());
             }
         }
         // Completion is told through the ready queue, so what the last step queued (the
         // end of a connection that it closed, say) was there first, and runs.
-        self.core.run_once(Some(Duration::ZERO))
+        self.core.run_once(&mut run, Some(Duration::ZERO))?;
+        self.core.executor.end_run(run);
+        Ok(())
     }
 
     /// Runs a future as a task until it is complete, and returns what it returns.
@@ -451,7 +455,9 @@ impl LoopHandle {
     pub fn turn(&self, max_wait: Option<Duration>) -> io::Result<Option<Duration>> {
         self.ensure_startable()?;
         let _running = self.core.enter(self);
-        self.core.run_once(max_wait)?;
+        let mut run = self.core.executor.begin_run();
+        self.core.run_once(&mut run, max_wait)?;
+        self.core.executor.end_run(run);
         // Somebody else's loop sleeps for us now: ring from now on, then look for mail.
         self.core.inbox.sleeps();
         self.core.stopping.set(false);

@@ -58,11 +58,15 @@ impl Tally {
         self.time_spinning.set(self.time_spinning.get() + spent);
     }
 
-    /// A turn runs so many steps, and so many of those are timers that became due.
-    pub(super) fn turned(&self, steps: usize, timers: usize) {
+    /// So many timers became due.
+    pub(super) fn fired(&self, timers: usize) {
+        self.timers.set(self.timers.get() + timers as u64);
+    }
+
+    /// A turn runs so many steps.
+    pub(super) fn turned(&self, steps: usize) {
         self.turns.set(self.turns.get() + 1);
         self.steps.set(self.steps.get() + steps as u64);
-        self.timers.set(self.timers.get() + timers as u64);
     }
 }
 

@@ -15,11 +15,11 @@
 //! asyncio: `BaseEventLoop._run_once`.
 
 use std::cell::Cell;
+use std::io;
 use std::time::Duration;
-use std::{io, iter};
 
 use crate::clock::Seconds;
-use crate::executor::Ready;
+use crate::executor::{Ready, Run};
 
 use super::loop_handle::LoopCore;
 use super::spin::Spun;
@@ -108,7 +108,7 @@ impl SincePoll {
 
 impl LoopCore {
     /// Runs one turn. `None` may sleep until something happens.
-    pub(super) fn run_once(&self, max_wait: Option<Duration>) -> io::Result<()> {
+    pub(super) fn run_once(&self, run: &mut Run, max_wait: Option<Duration>) -> io::Result<()> {
         self.begin();
         let due = match self.skip_poll() {
             Poll::Due => {
@@ -118,7 +118,7 @@ impl LoopCore {
             Poll::Skipped(now) => self.queue_due(now),
             Poll::SkippedSoonAfter => 0,
         };
-        self.finish(due);
+        self.finish(run, due);
         Ok(())
     }
 
@@ -186,32 +186,31 @@ impl LoopCore {
             self.executor.push(Ready::Call(handle));
             due += 1;
         }
+        self.tally.fired(due);
         due
     }
 
     /// Runs what is queued by now, no more. So many of that are timers.
-    fn finish(&self, due: usize) {
-        let mut queued = self.executor.take_queued();
-        self.tally.turned(queued.len(), due);
-        self.since_poll.count_steps(queued.len());
+    fn finish(&self, run: &mut Run, due: usize) {
+        let steps = self.executor.take_queued(run);
+        self.tally.turned(steps);
+        self.since_poll.count_steps(steps);
         match due > FETCHED || self.debug.get() {
-            false => self.executor.run_steps(iter::from_fn(|| queued.pop())),
-            true => self.run_many_or_time(&mut queued, due),
+            false => self.executor.run_queued(run),
+            true => self.run_many_or_time(run, steps, due),
         }
-        self.executor.give_back(queued);
     }
 
     /// The same, where many timers are due, or each step is timed: out of the way of others.
     #[cold]
-    fn run_many_or_time(&self, queued: &mut Vec<Ready>, due: usize) {
-        while let Some(ready) = queued.pop() {
-            if due > FETCHED && queued.len() % FETCHED == 0 {
-                let next = queued.len().saturating_sub(FETCHED);
-                Ready::fetch(&queued[next..]);
+    fn run_many_or_time(&self, run: &mut Run, steps: usize, due: usize) {
+        for nth in 0..steps {
+            if due > FETCHED && nth % FETCHED == 0 {
+                run.fetch(FETCHED);
             }
             match self.debug.get() {
-                false => self.executor.run_steps(iter::once(ready)),
-                true => self.run_and_time(ready),
+                false => self.executor.run_one(run),
+                true => self.run_and_time(run),
             }
         }
     }
@@ -285,12 +284,13 @@ impl LoopCore {
     }
 
     /// Runs one step, and says if it took long.
-    fn run_and_time(&self, ready: Ready) {
-        let what = self.describe(&ready);
+    fn run_and_time(&self, run: &mut Run) {
+        let what = run.next().map(|ready| self.describe(ready));
         let began = self.clock.now();
-        self.executor.run_steps(iter::once(ready));
+        self.executor.run_one(run);
         let took = self.clock.now().saturating_sub(began);
         if took >= self.slow_callback_duration.get() {
+            let what = what.unwrap_or_default();
             log::warn!("Executing {what} took {} seconds", Seconds(took));
         }
     }

@@ -40,7 +40,8 @@ pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
-use std::mem::ManuallyDrop;
+use std::iter;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -73,24 +74,41 @@ pub(crate) enum Ready {
     Source(SourceId, Direction),
 }
 
-impl Ready {
-    /// Looks at entries that come next, so that the processor fetches them all at once.
+/// A run of turns, one after the other: what they hand on from one to the next.
+pub(crate) struct Run {
+    /// What the turn took out of the queue and did not run yet: the first is the last, where a
+    /// `Vec` gives it up.
+    ///
+    /// Invariant: empty between turns. It takes turns with the ready queue, so that neither is
+    /// allocated anew.
+    queued: Vec<Ready>,
+    /// Lent to each task without a waker of its own.
+    spare: Spare,
+}
+
+impl Run {
+    /// Looks at the entry that is run next.
+    pub(crate) fn next(&self) -> Option<&Ready> {
+        self.queued.last()
+    }
+
+    /// Looks at so many entries that come next, so that the processor fetches them all at once.
     ///
     /// Of many timers that are due together, each lies in a part of memory of its own. Who
     /// looks at one only when its turn comes waits for each: a million that fire took half as
     /// long again.
     #[cold]
-    pub(crate) fn fetch(next: &[Ready]) {
+    pub(crate) fn fetch(&self, count: usize) {
+        let next = self.queued.iter().rev().take(count);
         let waits = |entry: &&Ready| matches!(entry, Ready::Call(handle) if handle.is_waiting());
-        black_box(next.iter().filter(waits).count());
+        black_box(next.filter(waits).count());
     }
 }
 
 /// The ready queue, the task table, and what happens at the end of a step.
 pub(crate) struct Executor {
     ready: RefCell<Vec<Ready>>,
-    /// The queue that the last turn ran, empty: it takes turns with `ready`, so that neither
-    /// is allocated anew.
+    /// An empty queue, for the next run of turns.
     spare_queue: Cell<Vec<Ready>>,
     tasks: RefCell<TaskTable>,
     step_end: StepEnd,
@@ -169,7 +187,8 @@ impl Executor {
             refuse(Ready::Task(task));
             return;
         }
-        self.ready.borrow_mut().push(Ready::Task(task));
+        let entry = iter::once(task).map(Ready::Task);
+        self.ready.borrow_mut().extend(entry);
     }
 
     /// Returns how many entries are queued.
@@ -178,38 +197,62 @@ impl Executor {
         self.ready.borrow().len()
     }
 
-    /// Takes out all that is queued now, for a turn to run: the first is the last, where a
-    /// `Vec` gives it up. What is queued meanwhile is for the next turn.
-    #[inline]
-    pub(crate) fn take_queued(&self) -> Vec<Ready> {
-        let mut queued = self.ready.replace(self.spare_queue.take());
-        queued.reverse();
-        queued
+    /// Begins a run of turns.
+    pub(crate) fn begin_run(&self) -> Run {
+        Run {
+            queued: self.spare_queue.take(),
+            spare: self.wakers.take(),
+        }
     }
 
-    /// Takes back a queue that was run, for its memory.
+    /// Ends a run of turns; its memory serves the next.
+    pub(crate) fn end_run(&self, run: Run) {
+        self.spare_queue.set(run.queued);
+        self.wakers.give_back(run.spare);
+    }
+
+    /// Takes out all that is queued now, for a turn to run, and returns how many entries that
+    /// is. What is queued meanwhile is for the next turn.
     #[inline]
-    pub(crate) fn give_back(&self, run: Vec<Ready>) {
-        debug_assert!(run.is_empty());
-        self.spare_queue.set(run);
+    pub(crate) fn take_queued(&self, run: &mut Run) -> usize {
+        debug_assert!(run.queued.is_empty());
+        mem::swap(&mut *self.ready.borrow_mut(), &mut run.queued);
+        run.queued.reverse();
+        run.queued.len()
+    }
+
+    /// Runs what the turn took out.
+    #[inline(always)]
+    pub(crate) fn run_queued(&self, run: &mut Run) {
+        let queued = iter::from_fn(|| run.queued.pop());
+        let step = |task| self.step_task(task, &mut run.spare, Budget::Fresh);
+        self.run_steps(queued, step);
+    }
+
+    /// Runs one entry of those that the turn took out.
+    pub(crate) fn run_one(&self, run: &mut Run) {
+        let one = run.queued.pop();
+        self.run_steps(one, |task| self.step_apart(task, Budget::Fresh));
     }
 
     /// Runs each entry, and after each what acts at the end of a step. The one place that
     /// calls callbacks and polls tasks.
     #[inline(always)]
-    pub(crate) fn run_steps(&self, steps: impl Iterator<Item = Ready>) {
+    fn run_steps(
+        &self,
+        steps: impl IntoIterator<Item = Ready>,
+        mut step_task: impl FnMut(TaskRef),
+    ) {
         let outer = self.in_step.replace(true);
-        let mut spare = self.wakers.take();
         for ready in steps {
             match ready {
-                Ready::Task(task) => self.step_task(task, &mut spare, Budget::Fresh),
+                Ready::Task(task) => step_task(task),
                 Ready::Source(id, direction) => self.call_source(id, direction),
                 Ready::Call(handle) => self.call_handle(&handle),
                 Ready::Event(event) => self.call_event(event),
             }
             self.end_step();
         }
-        self.wakers.give_back(spare);
         self.in_step.set(outer);
     }
 
@@ -323,14 +366,16 @@ impl Executor {
         F::Output: 'static,
     {
         let task = self.admit(Box::pin(future), plain);
-        self.step_eagerly(task.clone());
+        // D4: such a step is part of the one that runs, and spends of its budget.
+        self.step_apart(task.clone(), Budget::Inherited);
         Task::new(task)
     }
 
-    /// D4: such a step is part of the one that runs, and spends of its budget.
-    fn step_eagerly(&self, task: TaskRef) {
+    /// Takes a step of a task that is not one of many: a copy of the code that steps, for all
+    /// but the run of what is queued.
+    fn step_apart(&self, task: TaskRef, budget: Budget) {
         let mut spare = self.wakers.take();
-        self.step_task(task, &mut spare, Budget::Inherited);
+        self.step_task(task, &mut spare, budget);
         self.wakers.give_back(spare);
     }
 
@@ -550,7 +595,7 @@ impl Executor {
     /// others from now on.
     pub(crate) fn close(&self) {
         self.closed.set(true);
-        for ready in self.take_queued().into_iter().rev() {
+        for ready in self.ready.take() {
             self.contain("Exception while the loop was closed", None, || drop(ready));
         }
         loop {
@@ -643,7 +688,10 @@ mod tests {
     }
 
     fn run_what_is_queued(executor: &Executor) {
-        executor.run_steps(executor.take_queued().into_iter().rev());
+        let mut run = executor.begin_run();
+        executor.take_queued(&mut run);
+        executor.run_queued(&mut run);
+        executor.end_run(run);
     }
 
     /// A task that waits for ever, and the waker it was polled with.

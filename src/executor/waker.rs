@@ -29,8 +29,8 @@ use super::wake_locally;
 /// The wakers that are lent to tasks without one.
 pub(super) struct Wakers {
     inbox: Arc<Inbox>,
-    /// Those that nobody is lent: one between turns, and one for each depth at which there was
-    /// a step within a step.
+    /// Those that are not lent: one between runs of turns, and one for each depth at which
+    /// there was a step within a step.
     spare: RefCell<Vec<Spare>>,
 }
 
