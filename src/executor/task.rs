@@ -653,31 +653,41 @@ impl TaskCell {
 
     /// Drops the future, and keeps the outcome; a panic in the drop is the outcome then.
     fn end(&self, future: Pin<Box<dyn Work>>, outcome: Outcome) {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        let outcome = match dropped {
-            Ok(()) => outcome,
-            Err(panic) => Err(JoinError::Panicked(PanicPayload::new(panic))),
-        };
-        self.stage.set(match &outcome {
-            Ok(_) => Stage::Finished,
-            Err(JoinError::Cancelled) => Stage::Cancelled,
-            Err(JoinError::Panicked(_)) => Stage::Panicked,
-        });
-        self.keep_outcome(outcome);
+        match catch_unwind(AssertUnwindSafe(|| drop(future))) {
+            Ok(()) => self.keep_outcome(outcome),
+            Err(panic) => self.fail(JoinError::Panicked(PanicPayload::new(panic))),
+        }
     }
 
+    #[inline]
     fn keep_outcome(&self, outcome: Outcome) {
         match outcome {
-            Ok(returned) => self.work.set(Some(returned)),
-            Err(JoinError::Cancelled) if self.claim.get() == Claim::Told => {
-                self.claim.set(Claim::Open);
+            Ok(returned) => {
+                self.stage.set(Stage::Finished);
+                self.work.set(Some(returned));
             }
-            Err(JoinError::Cancelled) => {}
-            Err(JoinError::Panicked(panic)) => self.keep_panic(panic),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    #[cold]
+    fn fail(&self, error: JoinError) {
+        match error {
+            JoinError::Panicked(panic) => {
+                self.stage.set(Stage::Panicked);
+                self.keep_panic(panic);
+            }
+            JoinError::Cancelled => {
+                self.stage.set(Stage::Cancelled);
+                if self.claim.get() == Claim::Told {
+                    self.claim.set(Claim::Open);
+                }
+            }
         }
     }
 
     /// The task ended and left the table: wakes whoever awaits it.
+    #[inline]
     pub(super) fn finish(&self) {
         if self.claim.get() == Claim::Dropped {
             self.report_if_orphaned();
@@ -710,10 +720,12 @@ impl TaskCell {
     /// Nobody asks for the outcome any more.
     fn detach(&self) {
         self.claim.set(Claim::Dropped);
-        self.tell_nobody();
         if self.stage().has_ended() {
+            // Who was to be told, was.
             self.report_if_orphaned();
             drop(self.work.take()); // what it returned
+        } else {
+            self.tell_nobody();
         }
     }
 
