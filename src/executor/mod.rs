@@ -22,6 +22,7 @@
 //! a pool of threads; that is `event_loop::threads` here.
 
 mod handle; //     a callback that can be cancelled
+mod ready; //      what waits in the queue, and what a turn took out of it
 mod task; //       a future that is polled, and the handle to await it by
 mod task_table; // every task that has not ended
 mod waker; //      what a future keeps to be polled again
@@ -31,6 +32,7 @@ mod step_end; //   who acts when a step is over
 pub use handle::Handle;
 pub(crate) use handle::{Callback, HandleCell};
 pub(crate) use inbox::{Inbox, Message};
+pub(crate) use ready::{Ready, Run};
 pub(crate) use step_end::AtStepEnd;
 pub(crate) use task::AtTaskEnd;
 pub use task::{Task, TaskRef};
@@ -39,7 +41,6 @@ pub(crate) use task_table::TaskId;
 pub(crate) use task_table::{Inspected, Stands};
 
 use std::cell::{Cell, RefCell};
-use std::hint::black_box;
 use std::iter;
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,53 +58,6 @@ use step_end::StepEnd;
 use task::{Stage, Stem, TaskCell, Work, plain};
 use task_table::TaskTable;
 use waker::{Spare, Wakers};
-
-/// One entry of the ready queue.
-///
-/// Its kind takes a whole word: if that were a byte, entries would be copied from the byte
-/// behind it on, and the processor would have to put each word together again.
-#[repr(usize)]
-pub(crate) enum Ready {
-    /// A callback of `call_soon`, or a timer that is due.
-    Call(Rc<HandleCell>),
-    /// A callback that nobody can cancel: the library's own, or another thread's.
-    Event(Box<dyn Callback>),
-    /// A task's next step.
-    Task(TaskRef),
-    /// A source that the reactor found ready.
-    Source(SourceId, Direction),
-}
-
-/// A run of turns, one after the other: what they hand on from one to the next.
-pub(crate) struct Run {
-    /// What the turn took out of the queue and did not run yet: the first is the last, where a
-    /// `Vec` gives it up.
-    ///
-    /// Invariant: empty between turns. It takes turns with the ready queue, so that neither is
-    /// allocated anew.
-    queued: Vec<Ready>,
-    /// Lent to each task without a waker of its own.
-    spare: Spare,
-}
-
-impl Run {
-    /// Looks at the entry that is run next.
-    pub(crate) fn next(&self) -> Option<&Ready> {
-        self.queued.last()
-    }
-
-    /// Looks at so many entries that come next, so that the processor fetches them all at once.
-    ///
-    /// Of many timers that are due together, each lies in a part of memory of its own. Who
-    /// looks at one only when its turn comes waits for each: a million that fire took half as
-    /// long again.
-    #[cold]
-    pub(crate) fn fetch(&self, count: usize) {
-        let next = self.queued.iter().rev().take(count);
-        let waits = |entry: &&Ready| matches!(entry, Ready::Call(handle) if handle.is_waiting());
-        black_box(next.filter(waits).count());
-    }
-}
 
 /// The ready queue, the task table, and what happens at the end of a step.
 pub(crate) struct Executor {
