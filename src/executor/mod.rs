@@ -843,6 +843,31 @@ mod tests {
         Ok(())
     }
 
+    /// A task that has ended, named by its number or as it was asked to be.
+    fn ended_task(executor: &Rc<Executor>, name: Option<&str>) -> Task<u32> {
+        let task = executor.spawn(async { 7 });
+        if let Some(name) = name {
+            task.set_name(name);
+        }
+        run_what_is_queued(executor);
+        task
+    }
+
+    #[test]
+    fn a_cell_serves_the_next_task_unless_somebody_refers_to_it() -> io::Result<()> {
+        let (executor, _reports) = executor()?;
+        let first = ended_task(&executor, Some("first")).task_ref().address();
+        let second = ended_task(&executor, None);
+        assert_eq!(second.task_ref().address(), first);
+        assert_eq!((second.get_name(), second.done()), ("Task-2".into(), true));
+
+        let third = ended_task(&executor, None);
+        assert_ne!(third.task_ref().address(), first);
+        let kept = [second, third].map(|task| task.take_outcome().and_then(Result::ok));
+        assert_eq!(kept, [Some(7), Some(7)]);
+        Ok(())
+    }
+
     #[test]
     fn a_closed_executor_drops_what_it_is_given() -> io::Result<()> {
         let (executor, _reports) = executor()?;
