@@ -122,26 +122,49 @@ impl ReadBuffer {
     #[inline]
     pub(crate) fn just_consumed(&self, n: usize) -> &[u8] {
         match &self.0 {
-            Some(held) => &held.bytes[held.start - n..held.start],
+            Some(held) => held.just_consumed(n),
             None => &[],
         }
     }
 
-    /// Takes `n` bytes off the front, as a vector of their own.
+    /// Takes `n` bytes off the front, as a vector of their own, and gives the memory back to
+    /// the pool if those were the last.
     ///
-    /// All of them, if they fill their memory at least by half, leave without a copy.
+    /// All of them, if they fill their memory at least by half, leave with it, without a copy.
     #[inline]
-    pub(crate) fn take(&mut self, n: usize) -> Vec<u8> {
-        let Some(held) = &mut self.0 else {
-            debug_assert!(n == 0, "more taken than is unread");
+    pub(crate) fn take(&mut self, n: usize, pool: &BufferPool) -> Vec<u8> {
+        self.consume(n);
+        match self.is_empty() {
+            false => self.just_consumed(n).to_vec(),
+            true => self.take_last(n, pool),
+        }
+    }
+
+    /// Does the same with the last `n` bytes that were consumed.
+    ///
+    /// They come in a box, of which a vector is made for nothing: a box is returned in
+    /// registers. The three words of a vector would be stored for the caller, which loads two
+    /// of them at once to move them on; until both are in the cache, the processor waits.
+    pub(crate) fn take_consumed(&mut self, n: usize, pool: &BufferPool) -> Box<[u8]> {
+        match self.is_empty() {
+            false => self.just_consumed(n).into(),
+            true => self.take_last(n, pool).into(),
+        }
+    }
+
+    /// Nothing is unread after these `n` bytes, which were just consumed.
+    #[inline]
+    fn take_last(&mut self, n: usize, pool: &BufferPool) -> Vec<u8> {
+        let Some(mut held) = self.0.take() else {
+            debug_assert!(n == 0, "more taken than was unread");
             return Vec::new();
         };
         let everything = n == held.end; // so none was read before
-        if everything && n > 0 && n >= held.bytes.capacity() / 2 {
-            return held.hand_over();
-        }
-        let taken = held.unread()[..n].to_vec();
-        held.consume(n);
+        let taken = match everything && n >= held.bytes.capacity() / 2 {
+            true => held.hand_over(),
+            false => held.just_consumed(n).to_vec(),
+        };
+        pool.give_held(held);
         taken
     }
 
@@ -196,11 +219,15 @@ impl Held {
         self.end = self.bytes.len();
     }
 
-    /// Returns all bytes in their vector. None of them was read yet.
+    #[inline]
+    fn just_consumed(&self, n: usize) -> &[u8] {
+        &self.bytes[self.start - n..self.start]
+    }
+
+    /// Returns all bytes in their vector.
     fn hand_over(&mut self) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.truncate(self.end);
-        self.clear();
         bytes
     }
 
@@ -274,7 +301,7 @@ mod tests {
         buffer.consume(1);
         buffer.append(b"de", &pool);
         assert_eq!(buffer.unread(), b"bcde");
-        assert_eq!(buffer.take(2), b"bc");
+        assert_eq!(buffer.take(2, &pool), b"bc");
         assert_eq!(buffer.unread(), b"de");
     }
 
@@ -294,9 +321,21 @@ mod tests {
         let mut buffer = ReadBuffer::default();
         buffer.append(&[7; 5000], &pool);
         let place = buffer.unread().as_ptr();
-        let all = buffer.take(5000);
+        let all = buffer.take(5000, &pool);
         assert_eq!(all.as_ptr(), place);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn what_was_consumed_is_taken_as_it_lies_there() {
+        let (mut buffer, pool) = holding(b"one\ntwo\n");
+        buffer.consume(4);
+        assert_eq!(*buffer.take_consumed(4, &pool), *b"one\n");
+        assert!(buffer.has_memory());
+        buffer.consume(4);
+        assert_eq!(*buffer.take_consumed(4, &pool), *b"two\n");
+        assert!(!buffer.has_memory(), "nothing is unread");
+        assert!(buffer.take_consumed(0, &pool).is_empty());
     }
 
     #[test]
@@ -321,7 +360,7 @@ mod tests {
         assert_eq!(received, Some(3000));
         assert_eq!(buffer.unread().as_ptr(), place);
         buffer.append(b"y", &pool);
-        let all = buffer.take(3001);
+        let all = buffer.take(3001, &pool);
         assert_eq!(all.as_ptr(), place);
     }
 

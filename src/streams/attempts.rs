@@ -1,9 +1,9 @@
 //! The attempts: what a read does without waiting.
 //!
 //! ```text
-//!   owned      home ──take──► Vec
-//!   borrowing  home ══swap══► lent ──► &[u8]
-//!   must wait  lent ══back══► home
+//!   bytes, owned       home ──take──► Vec
+//!   lines and records  home ══swap══► lent ──consume──► &[u8], or a copy: Vec
+//!   must wait          lent ══back══► home
 //! ```
 //!
 //! Each returns its result, or `None` if it takes more bytes; bytes are removed only with a
@@ -11,7 +11,7 @@
 
 use std::mem;
 
-use crate::buffer::{BufferPool, ReadBuffer};
+use crate::buffer::ReadBuffer;
 use crate::error::{IncompleteReadError, LimitOverrunError, ReadError};
 use crate::step::has_budget;
 
@@ -81,31 +81,19 @@ impl StreamReader {
         Ok(None)
     }
 
-    /// The line that a burst left at home, for a read that has nothing else to look at
-    /// first. `None` may mean as much as `try_readline` can find out.
-    #[inline]
-    pub(super) fn take_line_at_hand(&mut self) -> Option<Vec<u8>> {
-        if !self.lent.is_empty() || !self.goes_on_with_lines() {
-            return None;
-        }
-        let state = &self.state;
-        let line = state.at_home(|home| {
-            let end = line_end(home, state.limit())?;
-            has_budget().then(|| take_from(home, end, state.pool()))
-        })?;
-        self.after_consuming(line.len());
-        Some(line)
-    }
-
-    /// Where the line ends that a burst left in what is lent: see
-    /// [`take_line_at_hand`](Self::take_line_at_hand).
-    #[inline]
-    pub(super) fn line_at_hand(&self) -> Option<usize> {
+    /// Consumes the line that a burst left in what is lent, and returns its length: for a read
+    /// that has nothing else to look at first. `None` may mean as much as
+    /// [`try_line`](Self::try_line) can find out.
+    pub(super) fn line_at_hand(&mut self) -> Option<usize> {
         if !self.goes_on_with_lines() {
             return None;
         }
         let end = line_end(&self.lent, self.state.limit())?;
-        has_budget().then_some(end)
+        if !has_budget() {
+            return None;
+        }
+        self.consume_lent(end);
+        Some(end)
     }
 
     /// Says whether the last scan was for a newline, too, no error counts first, and no
@@ -113,31 +101,6 @@ impl StreamReader {
     #[inline]
     fn goes_on_with_lines(&self) -> bool {
         self.state.goes_on_with_lines()
-    }
-
-    pub(super) fn try_readline(&mut self, limit: usize) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bring_home();
-        if !self.try_discard_line()? {
-            return Ok(None);
-        }
-        match self.try_find(NEWLINE, limit) {
-            Ok(end) => Ok(end.map(|end| self.take_home(end))),
-            Err(Unfound::TheEnd) => Ok(Some(self.take_home(self.state().unread()))),
-            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
-            Err(Unfound::Lost(error)) => Err(error),
-        }
-    }
-
-    pub(super) fn try_readuntil(
-        &mut self,
-        separators: &impl Separators,
-        limit: usize,
-    ) -> Result<Option<Vec<u8>>, ReadError> {
-        self.bring_home();
-        match self.try_find(separators, limit) {
-            Ok(end) => Ok(end.map(|end| self.take_home(end))),
-            Err(unfound) => Err(self.no_record(unfound)),
-        }
     }
 
     #[inline]
@@ -153,28 +116,40 @@ impl StreamReader {
         Ok(Some(()))
     }
 
-    pub(super) fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
+    /// Consumes a line in what is lent, and returns its length.
+    pub(super) fn try_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
         if self.is_discarding_line() {
             self.bring_home();
             if !self.try_discard_line()? {
                 return Ok(None);
             }
         }
-        match self.try_find_to_lend(NEWLINE, limit) {
-            Ok(end) => Ok(end),
-            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
-            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
-            Err(Unfound::Lost(error)) => Err(error),
-        }
+        let n = match self.try_find_to_lend(NEWLINE, limit) {
+            Ok(Some(end)) => end,
+            Ok(None) => return Ok(None),
+            Err(Unfound::TheEnd) => self.lend(),
+            Err(Unfound::TooLong(overrun)) => return Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => return Err(error),
+        };
+        self.consume_lent(n);
+        Ok(Some(n))
     }
 
-    pub(super) fn try_lend_record(
+    /// Consumes what ends with a separator in what is lent, and returns its length.
+    pub(super) fn try_record(
         &mut self,
         separators: &impl Separators,
         limit: usize,
     ) -> Result<Option<usize>, ReadError> {
-        self.try_find_to_lend(separators, limit)
-            .map_err(|unfound| self.no_record(unfound))
+        match self.try_find_to_lend(separators, limit) {
+            Ok(Some(end)) => {
+                self.end_discarding(end);
+                self.consume_lent(end);
+                Ok(Some(end))
+            }
+            Ok(None) => Ok(None),
+            Err(unfound) => Err(self.no_record(unfound)),
+        }
     }
 
     /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
@@ -357,7 +332,7 @@ impl StreamReader {
     /// Takes `n` bytes at home as a vector.
     pub(super) fn take_home(&mut self, n: usize) -> Vec<u8> {
         let state = &self.state;
-        let taken = state.at_home(|home| take_from(home, n, state.pool()));
+        let taken = state.at_home(|home| home.take(n, state.pool()));
         self.end_discarding(n);
         self.after_consuming(n);
         taken
@@ -379,13 +354,23 @@ impl StreamReader {
         });
     }
 
-    /// Consumes the first `n` lent bytes, and lends them all the same.
+    /// Consumes the first `n` lent bytes: [`just_consumed`](Self::just_consumed) has them, or
+    /// [`take_consumed`](Self::take_consumed).
     #[inline]
-    pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
+    fn consume_lent(&mut self, n: usize) {
         self.lent.consume(n);
-        self.end_discarding(n);
         self.after_consuming(n);
+    }
+
+    /// Lends the `n` bytes that were just consumed.
+    #[inline]
+    pub(super) fn just_consumed(&mut self, n: usize) -> &[u8] {
         self.lent.just_consumed(n)
+    }
+
+    /// Returns the `n` bytes that were just consumed, in memory of their own.
+    pub(super) fn take_consumed(&mut self, n: usize) -> Box<[u8]> {
+        self.lent.take_consumed(n, self.state.pool())
     }
 
     /// S3.
@@ -402,14 +387,6 @@ impl StreamReader {
     fn resume_below_limit(&self) {
         self.state().resume_below_limit(self.transport());
     }
-}
-
-/// Takes `n` bytes out of a buffer, and lets go of its memory if those were the last.
-#[inline]
-fn take_from(buffer: &mut ReadBuffer, n: usize, pool: &BufferPool) -> Vec<u8> {
-    let taken = buffer.take(n);
-    buffer.release_if_empty(pool);
-    taken
 }
 
 /// Why a separator will not be found.

@@ -9,8 +9,20 @@ use memchr::{memchr, memmem};
 /// pays from some hundred bytes on.
 #[inline]
 pub(super) fn find_byte(byte: u8, bytes: &[u8]) -> Option<usize> {
-    let (near, rest) = bytes.split_at(bytes.len().min(NEAR));
-    find_near(byte, near).or_else(|| Some(near.len() + memchr(byte, rest)?))
+    let Some(near) = bytes.first_chunk::<NEAR>() else {
+        return find_near(byte, bytes);
+    };
+    match find_near(byte, near) {
+        Some(at) => Some(at),
+        None => find_far(byte, bytes),
+    }
+}
+
+/// Finds it beyond what is near.
+#[cold]
+fn find_far(byte: u8, bytes: &[u8]) -> Option<usize> {
+    let (near, rest) = bytes.split_at(NEAR);
+    Some(near.len() + memchr(byte, rest)?)
 }
 
 /// Bytes that the end of a line is mostly among.

@@ -32,7 +32,8 @@ pub(super) struct Read<'a, A, F> {
     /// `None` once the read has given its result, which may borrow from it.
     reader: Option<&'a mut StreamReader>,
     trial: Trial<A>,
-    /// Makes the result of what was found.
+    /// Makes the result of what was found. That is a word or two, and the result more: so it
+    /// is made last, in the task's own poll, and not handed up to it.
     finish: F,
 }
 
@@ -106,21 +107,27 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let read = self.get_mut();
-        if let (Some(reader), Stage::New) = (&mut read.reader, read.trial.stage) {
-            if let Some(found) = read.trial.attempt.at_hand(reader) {
-                return Poll::Ready(Ok(read.finish(found)));
-            }
-        }
-        read.poll_on(cx)
+        let found = match read.at_hand() {
+            Some(found) => found,
+            None => ready!(read.poll_on(cx))?,
+        };
+        let reader = read.reader.take();
+        let reader = reader.expect("it has found something in it");
+        Poll::Ready(Ok((read.finish)(reader, found)))
     }
 }
 
-impl<'a, A, F, R> Read<'a, A, F>
-where
-    A: Attempt,
-    F: Fn(&'a mut StreamReader, A::Found) -> R,
-{
-    fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<R, ReadError>> {
+impl<A: Attempt, F> Read<'_, A, F> {
+    #[inline]
+    fn at_hand(&mut self) -> Option<A::Found> {
+        match (&mut self.reader, self.trial.stage) {
+            (Some(reader), Stage::New) => self.trial.attempt.at_hand(reader),
+            _ => None,
+        }
+    }
+
+    /// Finds what is not at hand.
+    fn poll_on(&mut self, cx: &mut Context<'_>) -> Poll<Result<A::Found, ReadError>> {
         let (Some(reader), trial) = (&mut self.reader, &mut self.trial) else {
             panic!("a read was polled again after it had given its result");
         };
@@ -132,7 +139,7 @@ where
             }
             loop {
                 if let Some(found) = trial.attempt.find(reader)? {
-                    return Poll::Ready(Ok(self.finish(found)));
+                    return Poll::Ready(Ok(found));
                 }
                 if A::PULLS || !reader.state().pull_home_at_once() {
                     break;
@@ -140,13 +147,6 @@ where
             }
             trial.begin_wait(reader)?;
         }
-    }
-
-    #[inline]
-    fn finish(&mut self, found: A::Found) -> R {
-        let reader = self.reader.take();
-        let reader = reader.expect("it has found something in it");
-        (self.finish)(reader, found)
     }
 }
 

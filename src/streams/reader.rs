@@ -3,6 +3,7 @@
 //! ```text
 //!   owned reads      home ──take──► Vec             one copy, or none
 //!   borrowing reads  home ══swap══► lent ──► &[u8]  no copy; the protocol feeds home meanwhile
+//!   lines, records   as those that borrow; an owned read then copies what was lent
 //!   all of them      kernel ──try_read──► home, or straight to where it is wanted
 //!   must wait        lent ══back══► home, then wait until the protocol says that bytes came
 //! ```
@@ -73,7 +74,7 @@ pub struct StreamReader {
     /// All that can be kept there: a task that serves a connection commonly has room for its
     /// reader twice, as what it was called with, and as what it uses.
     pub(super) state: Rc<StreamState>,
-    /// Bytes that were lent to a borrowing read, and those behind them.
+    /// Bytes that were lent to a borrowing read, or hold lines, and those behind them.
     ///
     /// Invariant: they come before those at home; empty while a read waits.
     pub(super) lent: ReadBuffer,
@@ -244,7 +245,7 @@ impl StreamReader {
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
     #[inline]
     pub fn readline(&mut self) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
-        Read::new(self, Method::Readline, OwnedLine, as_it_is)
+        Read::new(self, Method::Readline, Line, owned)
     }
 
     /// Does what [`readline`](Self::readline) does, with another limit for this call.
@@ -259,8 +260,8 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         check_limit(limit)?;
-        let attempt = |reader: &mut StreamReader| reader.try_readline(limit);
-        Read::new(self, Method::Readline, attempt, as_it_is).await
+        let attempt = |reader: &mut StreamReader| reader.try_line(limit);
+        Read::new(self, Method::Readline, attempt, owned).await
     }
 
     /// Returns the next line, or `None` at the end of the stream.
@@ -287,7 +288,7 @@ impl StreamReader {
     /// ```
     #[inline]
     pub fn next_line(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>> {
-        Read::new(self, Method::Readline, OwnedLine, unless_empty)
+        Read::new(self, Method::Readline, Line, unless_empty)
     }
 
     /// Reads up to and including the next separator.
@@ -310,8 +311,8 @@ impl StreamReader {
     pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
-        Read::new(self, Method::Readuntil, attempt, as_it_is).await
+        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
+        Read::new(self, Method::Readuntil, attempt, owned).await
     }
 
     /// Does what [`readuntil`](Self::readuntil) does, with another limit for this call.
@@ -331,8 +332,8 @@ impl StreamReader {
     ) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         check_limit(limit)?;
-        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
-        Read::new(self, Method::Readuntil, attempt, as_it_is).await
+        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
+        Read::new(self, Method::Readuntil, attempt, owned).await
     }
 
     // ── borrowing reads ─────────────────────────────────────────────────────────
@@ -420,12 +421,7 @@ impl StreamReader {
     /// No counterpart.
     #[inline]
     pub fn readline_ref(&mut self) -> impl Future<Output = Result<&[u8], ReadError>> {
-        Read::new(
-            self,
-            Method::ReadlineRef,
-            LentLine,
-            StreamReader::consume_lent,
-        )
+        Read::new(self, Method::ReadlineRef, Line, StreamReader::just_consumed)
     }
 
     /// Reads up to a separator as [`readuntil`](Self::readuntil) does, and lends it.
@@ -443,12 +439,12 @@ impl StreamReader {
     pub async fn readuntil_ref(&mut self, separators: impl Separators) -> Result<&[u8], ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        let attempt = |reader: &mut StreamReader| reader.try_lend_record(&separators, limit);
+        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
         Read::new(
             self,
             Method::ReaduntilRef,
             attempt,
-            StreamReader::consume_lent,
+            StreamReader::just_consumed,
         )
         .await
     }
@@ -720,26 +716,10 @@ impl Attempt for CallersBytes<'_> {
     }
 }
 
-/// The attempt of `readline`.
-struct OwnedLine;
+/// The attempt to read a line.
+struct Line;
 
-impl Attempt for OwnedLine {
-    type Found = Vec<u8>;
-
-    #[inline]
-    fn at_hand(&mut self, reader: &mut StreamReader) -> Option<Vec<u8>> {
-        reader.take_line_at_hand()
-    }
-
-    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<Vec<u8>>, ReadError> {
-        reader.try_readline(reader.limit())
-    }
-}
-
-/// The attempt of `readline_ref`, which finds where the line ends.
-struct LentLine;
-
-impl Attempt for LentLine {
+impl Attempt for Line {
     type Found = usize;
 
     #[inline]
@@ -748,7 +728,7 @@ impl Attempt for LentLine {
     }
 
     fn find(&mut self, reader: &mut StreamReader) -> Result<Option<usize>, ReadError> {
-        reader.try_lend_line(reader.limit())
+        reader.try_line(reader.limit())
     }
 }
 
@@ -758,10 +738,16 @@ fn as_it_is<T>(_reader: &mut StreamReader, found: T) -> T {
     found
 }
 
+/// What was consumed is the result, as a vector.
+#[inline]
+fn owned(reader: &mut StreamReader, n: usize) -> Vec<u8> {
+    reader.take_consumed(n).into_vec()
+}
+
 /// An empty line is the end of the stream.
 #[inline]
-fn unless_empty(_reader: &mut StreamReader, line: Vec<u8>) -> Option<Vec<u8>> {
-    (!line.is_empty()).then_some(line)
+fn unless_empty(reader: &mut StreamReader, n: usize) -> Option<Vec<u8>> {
+    (n > 0).then(|| owned(reader, n))
 }
 
 /// What was lent is the result.

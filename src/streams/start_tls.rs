@@ -212,8 +212,7 @@ fn take_plaintext(
     if state.at_home(|home| home.len()) < bytes {
         return Err(PlaintextBuffered { bytes }.into());
     }
-    let taken = state.at_home(|home| home.take(bytes));
-    state.at_home(|home| home.release_if_empty(state.pool()));
+    let taken = state.at_home(|home| home.take(bytes, state.pool()));
     state.consumed(bytes);
     state.resume_below_limit(Some(&**writer.transport()));
     match buffered {
