@@ -8,13 +8,15 @@
 //! A transport tells when its buffer is empty enough, not each time that something leaves
 //! it. So a writer that waits looks, some times within the limit, how much is queued.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use crate::error::TimedOut;
 use crate::event_loop::running_loop;
-use crate::time::timeout;
+use crate::time::Alarm;
 
 use super::writer::StreamWriter;
 
@@ -94,32 +96,26 @@ impl StreamWriter {
     ) -> io::Result<()> {
         match self.write_timeout() {
             None => waiting.await,
-            // In a box, so that those who set no limit have no room for it in their tasks.
-            Some(limit) => Box::pin(self.while_something_leaves(limit, pin!(waiting))).await,
+            Some(limit) => self.while_something_leaves(limit, pin!(waiting)).await,
         }
     }
 
-    async fn while_something_leaves(
-        &self,
+    /// In a box, so that those who set no limit have no room for it in their tasks.
+    fn while_something_leaves<'a>(
+        &'a self,
         limit: Duration,
-        mut waiting: Pin<&mut dyn Future<Output = io::Result<()>>>,
-    ) -> io::Result<()> {
-        let mut queued = self.queued();
-        let mut deadline = running_loop().deadline(limit);
-        loop {
-            if let Ok(done) = timeout(limit / LOOKS, waiting.as_mut()).await {
+        mut waiting: Pin<&'a mut dyn Future<Output = io::Result<()>>>,
+    ) -> Pin<Box<dyn Future<Output = io::Result<()>> + 'a>> {
+        let mut watch = Watch::begin(self, limit);
+        Box::pin(poll_fn(move |cx| {
+            if let Poll::Ready(done) = waiting.as_mut().poll(cx) {
                 self.settle(WriterPatience::Limit);
-                return done;
+                return Poll::Ready(done);
             }
-            // If it is more, another task wrote: something may have left as well.
-            if self.queued() != queued {
-                queued = self.queued();
-                deadline = running_loop().deadline(limit);
-            } else if running_loop().time() >= deadline {
-                self.settle(WriterPatience::Lost);
-                return Err(TimedOut.into());
-            }
-        }
+            ready!(watch.poll(self, cx));
+            self.settle(WriterPatience::Lost);
+            Poll::Ready(Err(TimedOut.into()))
+        }))
     }
 
     /// The limit that is set now may be another than when the wait began.
@@ -130,5 +126,47 @@ impl StreamWriter {
 
     fn queued(&self) -> usize {
         self.transport().get_write_buffer_size()
+    }
+}
+
+/// Looks now and then whether something has left.
+struct Watch {
+    limit: Duration,
+    /// How much was queued when it was looked last.
+    queued: usize,
+    /// When the limit passes, unless something leaves.
+    deadline: Duration,
+    next_look: Duration,
+    alarm: Alarm,
+}
+
+impl Watch {
+    fn begin(writer: &StreamWriter, limit: Duration) -> Watch {
+        let handle = running_loop();
+        Watch {
+            limit,
+            queued: writer.queued(),
+            deadline: handle.deadline(limit),
+            next_look: handle.deadline(limit / LOOKS),
+            alarm: Alarm::default(),
+        }
+    }
+
+    /// Ready when nothing has left within the limit.
+    fn poll(&mut self, writer: &StreamWriter, cx: &mut Context<'_>) -> Poll<()> {
+        let handle = running_loop();
+        loop {
+            ready!(self.alarm.poll(Some(self.next_look), cx));
+            // If it is more, another task wrote: something may have left as well.
+            if writer.queued() != self.queued {
+                self.queued = writer.queued();
+                self.deadline = handle.deadline(self.limit);
+            } else if handle.time() >= self.deadline {
+                return Poll::Ready(());
+            }
+            // Later than now, also if a quarter of the limit is nothing.
+            let pause = (self.limit / LOOKS).max(Duration::from_nanos(1));
+            self.next_look = handle.deadline(pause);
+        }
     }
 }
