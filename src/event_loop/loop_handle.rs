@@ -268,7 +268,7 @@ impl LoopHandle {
 
     /// Queues a callback that nobody can cancel; a closed loop drops it.
     pub(crate) fn soon(&self, callback: impl FnOnce() + 'static) {
-        self.core.executor.push(Ready::Event(Box::new(callback)));
+        self.core.executor.queue_event(Box::new(callback));
     }
 
     // ── tasks ───────────────────────────────────────────────────────────────────
@@ -677,10 +677,7 @@ impl LoopCore {
         let _running = Running::enter(handle);
         self.phase.set(Phase::Closed);
         let unread = self.inbox.close();
-        let contained = |f: &mut dyn FnMut()| {
-            self.executor
-                .contain("Exception while the loop was closed", None, f);
-        };
+        let contained = |f: &mut dyn FnMut()| self.executor.contain_at_close(f);
         for message in unread {
             let mut message = Some(message);
             contained(&mut || drop(message.take()));

@@ -33,6 +33,7 @@ thread_local! {
 /// })
 /// # }
 /// ```
+#[inline(never)] // many functions ask for it, and none of them often
 pub fn get_running_loop() -> Result<LoopHandle, LoopError> {
     RUNNING
         .try_with(|running| running.borrow().clone())

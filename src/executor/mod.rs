@@ -145,6 +145,13 @@ impl Executor {
         self.ready.borrow_mut().extend(entry);
     }
 
+    /// Queues a callback that nobody can cancel. Not inlined, as `push` is for what each message
+    /// queues.
+    #[inline(never)]
+    pub(crate) fn queue_event(&self, event: Box<dyn Callback>) {
+        self.push(Ready::Event(event));
+    }
+
     /// Returns how many entries are queued.
     #[inline]
     pub(crate) fn ready_len(&self) -> usize {
@@ -270,6 +277,13 @@ impl Executor {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
             self.report_panic(message, name, PanicPayload::new(payload));
         }
+    }
+
+    /// The same, of what a loop that closes calls or drops. Neither generic nor inlined, so that
+    /// it is compiled once.
+    #[cold]
+    pub(crate) fn contain_at_close(&self, f: &mut dyn FnMut()) {
+        self.contain("Exception while the loop was closed", None, f);
     }
 
     #[cold]
@@ -537,7 +551,7 @@ impl Executor {
                 }
                 Message::Call(callback) => {
                     // What was boxed to be sent is queued as it is.
-                    self.push(Ready::Event(callback));
+                    self.queue_event(callback);
                 }
             }
         }
@@ -550,16 +564,15 @@ impl Executor {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         for ready in self.ready.take() {
-            self.contain("Exception while the loop was closed", None, || drop(ready));
+            let mut ready = Some(ready);
+            self.contain_at_close(&mut || drop(ready.take()));
         }
         loop {
             let Some(task) = self.tasks.borrow_mut().take_any() else {
                 break;
             };
             task.cancel_now();
-            self.contain("Exception while the loop was closed", None, || {
-                task.finish()
-            });
+            self.contain_at_close(&mut || task.finish());
         }
         self.end_step();
     }

@@ -231,9 +231,12 @@ impl SocketOptions {
         self.push(name, Rc::new(move |fd| set(&SockRef::from(&fd))))
     }
 
-    fn push(mut self, name: String, set: Rc<Closure>) -> Self {
-        Rc::make_mut(&mut self.settings).push(Setting { name, set });
-        self
+    fn push(self, name: String, set: Rc<Closure>) -> Self {
+        let mut settings = Rc::unwrap_or_clone(self.settings);
+        settings.push(Setting { name, set });
+        SocketOptions {
+            settings: Rc::new(settings),
+        }
     }
 
     /// Sets them on a socket. This may call the user (R3).

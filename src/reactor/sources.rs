@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::mem;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
@@ -113,7 +114,9 @@ impl Sources {
         let owner = slot.owner.take();
         let fd = usize::try_from(slot.fd).ok();
         if slot.read_retained || slot.write_retained {
-            self.retained.retain(|Reverse(other)| *other != id);
+            let mut retained = mem::take(&mut self.retained).into_vec();
+            retained.retain(|Reverse(other)| *other != id);
+            self.retained = retained.into();
         }
         if let Some(place) = fd.and_then(|fd| self.by_fd.get_mut(fd)) {
             if *place == id.index + 1 {
@@ -175,10 +178,10 @@ impl Sources {
             let Some(slot) = self.get_mut(id) else {
                 continue;
             };
-            if std::mem::take(&mut slot.read_retained) {
+            if mem::take(&mut slot.read_retained) {
                 slot.queue(id, Direction::Read, queue);
             }
-            if std::mem::take(&mut slot.write_retained) {
+            if mem::take(&mut slot.write_retained) {
                 slot.queue(id, Direction::Write, queue);
             }
         }
@@ -197,7 +200,7 @@ impl Slot {
             Direction::Read => &mut self.read_queued,
             Direction::Write => &mut self.write_queued,
         };
-        if !std::mem::replace(queued, true) {
+        if !mem::replace(queued, true) {
             queue(id, direction);
         }
     }
