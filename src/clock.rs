@@ -104,6 +104,7 @@ impl Clock {
 }
 
 impl fmt::Debug for Clock {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.0 {
             Source::Monotonic { .. } => "monotonic",

@@ -109,6 +109,7 @@ impl IntoFuture for GetNameInfo {
     type Output = io::Result<(String, String)>;
     type IntoFuture = Pin<Box<dyn Future<Output = Self::Output>>>;
 
+    #[inline]
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.names())
     }

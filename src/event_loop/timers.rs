@@ -67,6 +67,7 @@ impl TimerHandle {
 }
 
 impl fmt::Debug for TimerHandle {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TimerHandle(when={:?}, {:?})", self.when, self.handle)
     }

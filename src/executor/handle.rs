@@ -38,6 +38,7 @@ impl Handle {
 }
 
 impl fmt::Debug for Handle {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handle({}, {:?})", self.0.name(), self.0.state.get())
     }

@@ -299,6 +299,7 @@ impl PartialEq for TaskRef {
 impl Eq for TaskRef {}
 
 impl fmt::Debug for TaskRef {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Task({}, {})", self.0.name(), self.0.stage())
     }

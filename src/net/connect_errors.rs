@@ -65,6 +65,7 @@ impl ConnectErrors {
     }
 
     /// Makes one error of those of all attempts, of the kind that they have in common.
+    #[inline]
     pub(super) fn combine(mut errors: Vec<io::Error>, shown: Shown) -> io::Error {
         let Some(first) = errors.first() else {
             return io::Error::other("no attempt to connect was made");
@@ -83,6 +84,7 @@ impl ConnectErrors {
         io::Error::new(kind, ConnectErrors { errors, shown })
     }
 
+    #[inline]
     fn list(&self, f: &mut fmt::Formatter<'_>, before_each: [&str; 2]) -> fmt::Result {
         for (nth, error) in self.errors.iter().enumerate() {
             write!(f, "{}{error}", before_each[nth.min(1)])?;

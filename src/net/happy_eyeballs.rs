@@ -51,6 +51,7 @@ const MAX_IN_FLIGHT: usize = 16;
 /// addresses; zero keeps the order.
 ///
 /// Within a family the order stays, so that the resolver's preferences do.
+#[inline]
 pub(super) fn interleave(addresses: Vec<SocketAddr>, first_family_count: usize) -> Vec<SocketAddr> {
     let Some(first) = addresses.first() else {
         return addresses;

@@ -86,6 +86,7 @@ impl SocketOptions {
     /// Sets whether a silent peer is asked now and then whether it is still there
     /// (`SO_KEEPALIVE`): not unless set.
     #[must_use]
+    #[inline]
     pub fn keep_alive(self, keep_alive: bool) -> Self {
         self.and(format!("SO_KEEPALIVE to {keep_alive}"), move |socket| {
             socket.set_keepalive(keep_alive)
@@ -96,6 +97,7 @@ impl SocketOptions {
     /// `TCP_KEEPALIVE`), in whole seconds, rounded up; and turns
     /// [`keep_alive`](Self::keep_alive) on. Two hours unless set. OpenBSD has no such option.
     #[must_use]
+    #[inline]
     pub fn keep_alive_time(self, time: Duration) -> Self {
         self.and(format!("TCP_KEEPIDLE to {time:?}"), move |socket| {
             has(cfg!(not(target_os = "openbsd")))?;
@@ -107,6 +109,7 @@ impl SocketOptions {
     /// (`TCP_KEEPINTVL`), in whole seconds, rounded up; and turns
     /// [`keep_alive`](Self::keep_alive) on. 75 seconds unless set. OpenBSD has no such option.
     #[must_use]
+    #[inline]
     pub fn keep_alive_interval(self, interval: Duration) -> Self {
         self.and(format!("TCP_KEEPINTVL to {interval:?}"), move |socket| {
             set_keep_alive_interval(socket, interval)
@@ -117,6 +120,7 @@ impl SocketOptions {
     /// turns [`keep_alive`](Self::keep_alive) on. Some 8 to 9 unless set. OpenBSD has no
     /// such option.
     #[must_use]
+    #[inline]
     pub fn keep_alive_retries(self, retries: u32) -> Self {
         self.and(format!("TCP_KEEPCNT to {retries}"), move |socket| {
             set_keep_alive_retries(socket, retries)
@@ -126,6 +130,7 @@ impl SocketOptions {
     /// Sets how long what was sent may lack an acknowledgement before the connection ends
     /// (`TCP_USER_TIMEOUT`), in milliseconds, rounded up. Linux only.
     #[must_use]
+    #[inline]
     pub fn user_timeout(self, timeout: Duration) -> Self {
         self.and(format!("TCP_USER_TIMEOUT to {timeout:?}"), move |socket| {
             set_user_timeout(socket, timeout)
@@ -135,6 +140,7 @@ impl SocketOptions {
     /// Sets the size of the kernel's buffer for what is sent (`SO_SNDBUF`), in bytes. Linux
     /// reserves twice as much, for its own needs, and has a lower and an upper bound.
     #[must_use]
+    #[inline]
     pub fn send_buffer_size(self, bytes: usize) -> Self {
         self.and(format!("SO_SNDBUF to {bytes} bytes"), move |socket| {
             socket.set_send_buffer_size(buffer_size(bytes)?)
@@ -147,6 +153,7 @@ impl SocketOptions {
     /// A TCP window beyond 64 KiB is agreed on with the connection: set this on the socket
     /// that listens, not on the accepted ones.
     #[must_use]
+    #[inline]
     pub fn receive_buffer_size(self, bytes: usize) -> Self {
         self.and(format!("SO_RCVBUF to {bytes} bytes"), move |socket| {
             socket.set_recv_buffer_size(buffer_size(bytes)?)
@@ -160,6 +167,7 @@ impl SocketOptions {
     /// block. To wait without that, see
     /// [`close_lingering`](crate::StreamWriter::close_lingering).
     #[must_use]
+    #[inline]
     pub fn linger(self, linger: Duration) -> Self {
         self.and(format!("SO_LINGER to {linger:?}"), move |socket| {
             socket.set_linger(Some(whole_seconds(linger)))
@@ -173,6 +181,7 @@ impl SocketOptions {
     /// each other. With `false`, and `"::"` as the only host, one socket serves both;
     /// IPv4 peers are then called `::ffff:192.0.2.1`. OpenBSD has no such sockets.
     #[must_use]
+    #[inline]
     pub fn only_v6(self, only_v6: bool) -> Self {
         self.and(
             format!("IPV6_V6ONLY to {only_v6}"),
@@ -186,6 +195,7 @@ impl SocketOptions {
     /// Sets the type of service of what is sent (`IP_TOS`; `IPV6_TCLASS` on IPv6 sockets):
     /// the upper six bits are the DSCP, `0xb8` for expedited forwarding, say.
     #[must_use]
+    #[inline]
     pub fn type_of_service(self, type_of_service: u8) -> Self {
         let name = format!("IP_TOS to {type_of_service:#04x}");
         let type_of_service = u32::from(type_of_service);
@@ -223,6 +233,7 @@ impl SocketOptions {
     /// # }
     /// ```
     #[must_use]
+    #[inline]
     pub fn with(self, set: impl Fn(BorrowedFd<'_>) -> io::Result<()> + 'static) -> Self {
         self.push("an option by a closure".to_owned(), Rc::new(set))
     }

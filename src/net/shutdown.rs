@@ -89,6 +89,7 @@ impl IntoFuture for Shutdown {
     type Output = Stopped;
     type IntoFuture = Pin<Box<dyn Future<Output = Stopped>>>;
 
+    #[inline]
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.run())
     }

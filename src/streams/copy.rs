@@ -250,6 +250,7 @@ async fn has_room(writer: &StreamWriter) -> io::Result<()> {
 impl StreamReader {
     /// Hands what is there to `writer`, a piece at the most, and says how much that was:
     /// what was read already, else what the kernel has.
+    #[inline]
     fn try_pass_on(&mut self, writer: &StreamWriter) -> Option<usize> {
         if self.state().unread() > 0 {
             return Some(self.pass_on_unread(writer));
@@ -267,6 +268,7 @@ impl StreamReader {
         received.ok()
     }
 
+    #[inline]
     fn pass_on_unread(&mut self, writer: &StreamWriter) -> usize {
         if self.lent.is_empty() {
             self.lend();

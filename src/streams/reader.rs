@@ -667,6 +667,7 @@ impl Drop for StreamReader {
 
 /// Shows how much is buffered, never what: it may be secret.
 impl fmt::Debug for StreamReader {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "<StreamReader {} bytes", self.state().unread())?;
         if self.state().eof().is_some() {

@@ -113,6 +113,7 @@ impl Future for Sleep {
 }
 
 impl fmt::Debug for Sleep {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sleep({:?})", self.until)
     }
