@@ -137,11 +137,22 @@ struct Sleepers {
 const KEPT_PLACES: usize = 4;
 
 impl Sleepers {
-    /// Takes an empty queue back, unless it is large, or those who came meanwhile have one.
-    fn keep_memory(&self, empty: VecDeque<InTurn>) {
+    /// Takes out who sleeps longest, if the ticket is an earlier one.
+    #[inline]
+    fn take_earlier(&self, ticket: u64) -> Option<Sleeper> {
         let mut waiting = self.waiting.borrow_mut();
-        if waiting.capacity() == 0 && empty.capacity() <= KEPT_PLACES {
-            *waiting = empty;
+        if waiting.front()?.ticket >= ticket {
+            return None;
+        }
+        waiting.pop_front().map(|first| first.sleeper)
+    }
+
+    /// Gives the memory of many back, once nobody sleeps.
+    #[inline]
+    fn forget_many(&self) {
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.is_empty() && waiting.capacity() > KEPT_PLACES {
+            *waiting = VecDeque::new();
         }
     }
 }
@@ -186,12 +197,12 @@ impl WaiterList {
         let Some(sleepers) = self.sleepers.get() else {
             return;
         };
-        // R3: out of the cell first; those who come back while we wake are new sleepers.
-        let mut woken = sleepers.waiting.take();
-        while let Some(InTurn { sleeper, .. }) = woken.pop_front() {
-            sleeper.wake();
+        // Those who come back while we wake are new sleepers.
+        let later = sleepers.next_ticket.get();
+        while let Some(sleeper) = sleepers.take_earlier(later) {
+            sleeper.wake(); // R3: no borrow is alive
         }
-        sleepers.keep_memory(woken);
+        sleepers.forget_many();
     }
 
     /// Wakes the one who sleeps here longest, and hands the turn to it. False if nobody
