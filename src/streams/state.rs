@@ -366,11 +366,12 @@ impl StreamState {
     ) -> bool {
         // It is out of the pool while it is used, so a call-out meets another one (R3).
         let mut buffer = self.pool.take_receive_buffer();
-        let received = transport.try_read(&mut buffer[..room]).ok();
+        let memory = &mut buffer[..room];
+        let received = transport.try_read(memory).ok();
         if let Some(n) = received {
-            let taken = take(&buffer[..n]);
+            let taken = take(&memory[..n]);
             if taken < n {
-                self.feed_data(Some(transport), &buffer[taken..n]);
+                self.feed_data(Some(transport), &memory[taken..n]);
             }
             self.was_pulled(n);
         }
@@ -487,6 +488,7 @@ impl StreamState {
     }
 
     /// What a read waits for that has some bytes, and not enough.
+    #[inline]
     fn waits_for_bytes(&self) -> WaitsOn {
         WaitsOn {
             what: What::Bytes,

@@ -259,10 +259,11 @@ impl StreamTransport {
             }
             // A protocol that panics costs the loop its buffer: the next receive makes another.
             let mut buffer = self.core().pool.take_receive_buffer();
-            let received = self.recv(most, |socket| socket.receive(&mut buffer[..most]));
+            let memory = &mut buffer[..most];
+            let received = self.recv(most, |socket| socket.receive(memory));
             if let Received::Bytes(n, _) = received {
                 callback.set("data_received");
-                p.data_received(me, &buffer[..n]);
+                p.data_received(me, &memory[..n]);
             }
             self.core().pool.put_receive_buffer(buffer);
             if !matches!(received, Received::Bytes(_, More::No)) {
@@ -512,34 +513,44 @@ impl StreamTransport {
     /// Sends what is queued and `pieces` behind it, with one system call, and queues
     /// what the kernel left of `pieces`.
     fn send_with(&self, pieces: &[IoSlice<'_>]) {
-        let sent = self.send_once(pieces);
-        let (taken, blocked) = match sent {
-            Ok(sent) => sent,
-            Err(error) => {
-                self.state_mut().discard();
-                self.on_write_error(error);
-                return;
+        // No call-out in here: the buffers are ours.
+        let sent = self.send_and_queue(&mut self.connection.borrow_mut(), pieces);
+        match sent {
+            Ok(next) => {
+                self.follow(next);
+                self.reconcile();
             }
-        };
-        let next = {
-            // No call-out in here: the buffers are ours.
-            let mut state = self.state_mut();
-            let pool = &self.core().pool;
-            let queued = state.buffered();
-            state.sent(taken.min(queued), pool);
-            for rest in after(pieces, taken.saturating_sub(queued)) {
-                state.queue(rest, pool);
-            }
-            state.after_send(blocked)
-        };
-        self.follow(next);
-        self.reconcile();
+            Err(error) => self.on_write_error(error),
+        }
+    }
+
+    /// Says what follows the send.
+    #[inline]
+    fn send_and_queue(
+        &self,
+        Connection { socket, state }: &mut Connection,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<Next> {
+        let sent = self.send_once(socket, state, pieces);
+        let (taken, blocked) = sent.inspect_err(|_| state.discard())?;
+        let pool = &self.core().pool;
+        let queued = state.buffered();
+        state.sent(taken.min(queued), pool);
+        for rest in after(pieces, taken.saturating_sub(queued)) {
+            state.queue(rest, pool);
+        }
+        Ok(state.after_send(blocked))
     }
 
     /// Tries one send. Returns how many bytes were taken, and whether the kernel is full,
     /// so that an edge will tell when it no longer is.
-    fn send_once(&self, pieces: &[IoSlice<'_>]) -> io::Result<(usize, bool)> {
-        let Connection { socket, state } = &mut *self.connection.borrow_mut();
+    #[inline]
+    fn send_once(
+        &self,
+        socket: &mut Socket,
+        state: &ConnectionState,
+        pieces: &[IoSlice<'_>],
+    ) -> io::Result<(usize, bool)> {
         if let (Some(chunk), []) = (state.only_chunk(), pieces) {
             return self.offer(socket, &[IoSlice::new(chunk)], chunk.len());
         }
