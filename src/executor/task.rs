@@ -418,25 +418,30 @@ pub(super) fn plain() -> &'static str {
 }
 
 /// A task, whatever its future is and whatever that returns.
+///
+/// In this order, so that what it takes to wake a task lies together, and behind that what a step
+/// needs: of many that are woken at once, each line of the cache that one touches is one to be
+/// waited for.
+#[repr(C)]
 pub(super) struct TaskCell {
-    id: TaskId,
-    /// Its own, once somebody cloned the one it was polled with.
-    waker: OnceCell<Waker>,
     stage: Cell<Stage>,
     claim: Cell<Claim>,
     noted: Notes,
+    executor: Weak<Executor>,
+    /// The future; when it has ended, what it returned, until that is taken.
+    ///
+    /// `None` also while it is polled or dropped.
+    work: Cell<Option<Pin<Box<dyn Work>>>>,
+    id: TaskId,
+    /// Its own, once somebody cloned the one it was polled with.
+    waker: OnceCell<Waker>,
     /// The turn of its last step, by the loop's clock, in nanoseconds.
     since: Cell<u64>,
     /// Who awaits it.
     waiter: WaiterCell,
     /// What few tasks have.
     rest: Cell<Option<Box<Rest>>>,
-    /// The future; when it has ended, what it returned, until that is taken.
-    ///
-    /// `None` also while it is polled or dropped.
-    work: Cell<Option<Pin<Box<dyn Work>>>>,
     stem: Stem,
-    executor: Weak<Executor>,
 }
 
 /// Whether somebody may still ask for the outcome.
