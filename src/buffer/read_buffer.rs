@@ -140,12 +140,14 @@ impl ReadBuffer {
         }
     }
 
-    /// Does the same with the last `n` bytes that were consumed.
+    /// Does the same for a vector of the caller's.
     ///
-    /// They come in a box, of which a vector is made for nothing: a box is returned in
-    /// registers. The three words of a vector would be stored for the caller, which loads two
-    /// of them at once to move them on; until both are in the cache, the processor waits.
-    pub(crate) fn take_consumed(&mut self, n: usize, pool: &BufferPool) -> Box<[u8]> {
+    /// In a box, of which a vector is made for nothing: a box is returned in registers. The
+    /// three words of a vector would be stored for the caller, which loads two of them at once
+    /// to move them on; until both are in the cache, the processor waits.
+    #[inline]
+    pub(crate) fn take_boxed(&mut self, n: usize, pool: &BufferPool) -> Box<[u8]> {
+        self.consume(n);
         match self.is_empty() {
             false => self.just_consumed(n).into(),
             true => self.take_last(n, pool).into(),
@@ -327,15 +329,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_consumed_is_taken_as_it_lies_there() {
+    fn what_is_taken_in_a_box_is_the_same() {
         let (mut buffer, pool) = holding(b"one\ntwo\n");
-        buffer.consume(4);
-        assert_eq!(*buffer.take_consumed(4, &pool), *b"one\n");
+        assert_eq!(*buffer.take_boxed(4, &pool), *b"one\n");
         assert!(buffer.has_memory());
-        buffer.consume(4);
-        assert_eq!(*buffer.take_consumed(4, &pool), *b"two\n");
+        assert_eq!(*buffer.take_boxed(4, &pool), *b"two\n");
         assert!(!buffer.has_memory(), "nothing is unread");
-        assert!(buffer.take_consumed(0, &pool).is_empty());
+        assert!(buffer.take_boxed(0, &pool).is_empty());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! The attempts: what a read does without waiting.
 //!
 //! ```text
-//!   bytes, owned       home ──take──► Vec
-//!   lines and records  home ══swap══► lent ──consume──► &[u8], or a copy: Vec
-//!   must wait          lent ══back══► home
+//!   owned      home ──take──► Vec
+//!   borrowing  home ══swap══► lent ──► &[u8]
+//!   must wait  lent ══back══► home
 //! ```
 //!
-//! Each returns its result, or `None` if it takes more bytes; bytes are removed only with a
-//! result (S4). None of them waits, so none of them can be dropped half-way.
+//! Each returns its result, or how long that is, or `None` if it takes more bytes; bytes are
+//! removed only with a result (S4). None of them waits, so none of them can be dropped half-way.
 
 use std::mem;
 
@@ -81,19 +81,25 @@ impl StreamReader {
         Ok(None)
     }
 
-    /// Consumes the line that a burst left in what is lent, and returns its length: for a read
-    /// that has nothing else to look at first. `None` may mean as much as
-    /// [`try_line`](Self::try_line) can find out.
-    pub(super) fn line_at_hand(&mut self) -> Option<usize> {
+    /// Where the line ends that a burst left at home, for a read that has nothing else to look
+    /// at first. `None` may mean as much as `try_readline` can find out.
+    pub(super) fn line_at_home(&self) -> Option<usize> {
+        if !self.lent.is_empty() || !self.goes_on_with_lines() {
+            return None;
+        }
+        let state = &self.state;
+        let end = state.at_home(|home| line_end(home, state.limit()))?;
+        has_budget().then_some(end)
+    }
+
+    /// Where the line ends that a burst left in what is lent: see
+    /// [`line_at_home`](Self::line_at_home).
+    pub(super) fn line_in_lent(&self) -> Option<usize> {
         if !self.goes_on_with_lines() {
             return None;
         }
         let end = line_end(&self.lent, self.state.limit())?;
-        if !has_budget() {
-            return None;
-        }
-        self.consume_lent(end);
-        Some(end)
+        has_budget().then_some(end)
     }
 
     /// Says whether the last scan was for a newline, too, no error counts first, and no
@@ -101,6 +107,29 @@ impl StreamReader {
     #[inline]
     fn goes_on_with_lines(&self) -> bool {
         self.state.goes_on_with_lines()
+    }
+
+    pub(super) fn try_readline(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
+        self.bring_home();
+        if !self.try_discard_line()? {
+            return Ok(None);
+        }
+        match self.try_find(NEWLINE, limit) {
+            Ok(end) => Ok(end),
+            Err(Unfound::TheEnd) => Ok(Some(self.state().unread())),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn try_readuntil(
+        &mut self,
+        separators: &impl Separators,
+        limit: usize,
+    ) -> Result<Option<usize>, ReadError> {
+        self.bring_home();
+        self.try_find(separators, limit)
+            .map_err(|unfound| self.no_record(unfound))
     }
 
     #[inline]
@@ -116,40 +145,28 @@ impl StreamReader {
         Ok(Some(()))
     }
 
-    /// Consumes a line in what is lent, and returns its length.
-    pub(super) fn try_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
+    pub(super) fn try_lend_line(&mut self, limit: usize) -> Result<Option<usize>, ReadError> {
         if self.is_discarding_line() {
             self.bring_home();
             if !self.try_discard_line()? {
                 return Ok(None);
             }
         }
-        let n = match self.try_find_to_lend(NEWLINE, limit) {
-            Ok(Some(end)) => end,
-            Ok(None) => return Ok(None),
-            Err(Unfound::TheEnd) => self.lend(),
-            Err(Unfound::TooLong(overrun)) => return Err(self.drop_long_line(&overrun)),
-            Err(Unfound::Lost(error)) => return Err(error),
-        };
-        self.consume_lent(n);
-        Ok(Some(n))
+        match self.try_find_to_lend(NEWLINE, limit) {
+            Ok(end) => Ok(end),
+            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
+            Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
+            Err(Unfound::Lost(error)) => Err(error),
+        }
     }
 
-    /// Consumes what ends with a separator in what is lent, and returns its length.
-    pub(super) fn try_record(
+    pub(super) fn try_lend_record(
         &mut self,
         separators: &impl Separators,
         limit: usize,
     ) -> Result<Option<usize>, ReadError> {
-        match self.try_find_to_lend(separators, limit) {
-            Ok(Some(end)) => {
-                self.end_discarding(end);
-                self.consume_lent(end);
-                Ok(Some(end))
-            }
-            Ok(None) => Ok(None),
-            Err(unfound) => Err(self.no_record(unfound)),
-        }
+        self.try_find_to_lend(separators, limit)
+            .map_err(|unfound| self.no_record(unfound))
     }
 
     /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
@@ -338,6 +355,16 @@ impl StreamReader {
         taken
     }
 
+    /// Takes `n` bytes at home for a vector of the caller's: see
+    /// [`ReadBuffer::take_boxed`].
+    pub(super) fn take_boxed(&mut self, n: usize) -> Box<[u8]> {
+        let state = &self.state;
+        let taken = state.at_home(|home| home.take_boxed(n, state.pool()));
+        self.end_discarding(n);
+        self.after_consuming(n);
+        taken
+    }
+
     /// Drops `n` bytes at home.
     pub(super) fn drop_home(&mut self, n: usize) {
         self.consume_home(n);
@@ -354,23 +381,13 @@ impl StreamReader {
         });
     }
 
-    /// Consumes the first `n` lent bytes: [`just_consumed`](Self::just_consumed) has them, or
-    /// [`take_consumed`](Self::take_consumed).
+    /// Consumes the first `n` lent bytes, and lends them all the same.
     #[inline]
-    fn consume_lent(&mut self, n: usize) {
+    pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
         self.lent.consume(n);
+        self.end_discarding(n);
         self.after_consuming(n);
-    }
-
-    /// Lends the `n` bytes that were just consumed.
-    #[inline]
-    pub(super) fn just_consumed(&mut self, n: usize) -> &[u8] {
         self.lent.just_consumed(n)
-    }
-
-    /// Returns the `n` bytes that were just consumed, in memory of their own.
-    pub(super) fn take_consumed(&mut self, n: usize) -> Box<[u8]> {
-        self.lent.take_consumed(n, self.state.pool())
     }
 
     /// S3.

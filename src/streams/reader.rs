@@ -3,7 +3,6 @@
 //! ```text
 //!   owned reads      home ──take──► Vec             one copy, or none
 //!   borrowing reads  home ══swap══► lent ──► &[u8]  no copy; the protocol feeds home meanwhile
-//!   lines, records   as those that borrow; an owned read then copies what was lent
 //!   all of them      kernel ──try_read──► home, or straight to where it is wanted
 //!   must wait        lent ══back══► home, then wait until the protocol says that bytes came
 //! ```
@@ -74,7 +73,7 @@ pub struct StreamReader {
     /// All that can be kept there: a task that serves a connection commonly has room for its
     /// reader twice, as what it was called with, and as what it uses.
     pub(super) state: Rc<StreamState>,
-    /// Bytes that were lent to a borrowing read, or hold lines, and those behind them.
+    /// Bytes that were lent to a borrowing read, and those behind them.
     ///
     /// Invariant: they come before those at home; empty while a read waits.
     pub(super) lent: ReadBuffer,
@@ -245,7 +244,7 @@ impl StreamReader {
     /// `StreamReader.readline`, which raises `ValueError` for the limit.
     #[inline]
     pub fn readline(&mut self) -> impl Future<Output = Result<Vec<u8>, ReadError>> {
-        Read::new(self, Method::Readline, Line, owned)
+        Read::new(self, Method::Readline, OwnedLine, owned)
     }
 
     /// Does what [`readline`](Self::readline) does, with another limit for this call.
@@ -260,7 +259,7 @@ impl StreamReader {
     /// No counterpart.
     pub async fn readline_limited(&mut self, limit: usize) -> Result<Vec<u8>, ReadError> {
         check_limit(limit)?;
-        let attempt = |reader: &mut StreamReader| reader.try_line(limit);
+        let attempt = |reader: &mut StreamReader| reader.try_readline(limit);
         Read::new(self, Method::Readline, attempt, owned).await
     }
 
@@ -288,7 +287,7 @@ impl StreamReader {
     /// ```
     #[inline]
     pub fn next_line(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, ReadError>> {
-        Read::new(self, Method::Readline, Line, unless_empty)
+        Read::new(self, Method::Readline, OwnedLine, unless_empty)
     }
 
     /// Reads up to and including the next separator.
@@ -311,7 +310,7 @@ impl StreamReader {
     pub async fn readuntil(&mut self, separators: impl Separators) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
+        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
         Read::new(self, Method::Readuntil, attempt, owned).await
     }
 
@@ -332,7 +331,7 @@ impl StreamReader {
     ) -> Result<Vec<u8>, ReadError> {
         check_separators(&separators)?;
         check_limit(limit)?;
-        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
+        let attempt = |reader: &mut StreamReader| reader.try_readuntil(&separators, limit);
         Read::new(self, Method::Readuntil, attempt, owned).await
     }
 
@@ -421,7 +420,12 @@ impl StreamReader {
     /// No counterpart.
     #[inline]
     pub fn readline_ref(&mut self) -> impl Future<Output = Result<&[u8], ReadError>> {
-        Read::new(self, Method::ReadlineRef, Line, StreamReader::just_consumed)
+        Read::new(
+            self,
+            Method::ReadlineRef,
+            LentLine,
+            StreamReader::consume_lent,
+        )
     }
 
     /// Reads up to a separator as [`readuntil`](Self::readuntil) does, and lends it.
@@ -439,12 +443,12 @@ impl StreamReader {
     pub async fn readuntil_ref(&mut self, separators: impl Separators) -> Result<&[u8], ReadError> {
         check_separators(&separators)?;
         let limit = self.limit();
-        let attempt = |reader: &mut StreamReader| reader.try_record(&separators, limit);
+        let attempt = |reader: &mut StreamReader| reader.try_lend_record(&separators, limit);
         Read::new(
             self,
             Method::ReaduntilRef,
             attempt,
-            StreamReader::just_consumed,
+            StreamReader::consume_lent,
         )
         .await
     }
@@ -717,19 +721,35 @@ impl Attempt for CallersBytes<'_> {
     }
 }
 
-/// The attempt to read a line.
-struct Line;
+/// The attempt of `readline`, which finds where the line ends at home.
+struct OwnedLine;
 
-impl Attempt for Line {
+impl Attempt for OwnedLine {
     type Found = usize;
 
     #[inline]
     fn at_hand(&mut self, reader: &mut StreamReader) -> Option<usize> {
-        reader.line_at_hand()
+        reader.line_at_home()
     }
 
     fn find(&mut self, reader: &mut StreamReader) -> Result<Option<usize>, ReadError> {
-        reader.try_line(reader.limit())
+        reader.try_readline(reader.limit())
+    }
+}
+
+/// The attempt of `readline_ref`, which finds where the line ends in what is lent.
+struct LentLine;
+
+impl Attempt for LentLine {
+    type Found = usize;
+
+    #[inline]
+    fn at_hand(&mut self, reader: &mut StreamReader) -> Option<usize> {
+        reader.line_in_lent()
+    }
+
+    fn find(&mut self, reader: &mut StreamReader) -> Result<Option<usize>, ReadError> {
+        reader.try_lend_line(reader.limit())
     }
 }
 
@@ -739,10 +759,10 @@ fn as_it_is<T>(_reader: &mut StreamReader, found: T) -> T {
     found
 }
 
-/// What was consumed is the result, as a vector.
+/// As many bytes as were found are the result.
 #[inline]
 fn owned(reader: &mut StreamReader, n: usize) -> Vec<u8> {
-    reader.take_consumed(n).into_vec()
+    reader.take_boxed(n).into_vec()
 }
 
 /// An empty line is the end of the stream.
