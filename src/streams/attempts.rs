@@ -92,14 +92,14 @@ impl StreamReader {
         has_budget().then_some(end)
     }
 
-    /// Where the line ends that a burst left in what is lent: see
+    /// Consumes the line that a burst left in what is lent, and returns its length: see
     /// [`line_at_home`](Self::line_at_home).
-    pub(super) fn line_in_lent(&self) -> Option<usize> {
+    pub(super) fn line_in_lent(&mut self) -> Option<usize> {
         if !self.goes_on_with_lines() {
             return None;
         }
         let end = line_end(&self.lent, self.state.limit())?;
-        has_budget().then_some(end)
+        has_budget().then(|| self.consume_lent(end))
     }
 
     /// Says whether the last scan was for a newline, too, no error counts first, and no
@@ -153,8 +153,11 @@ impl StreamReader {
             }
         }
         match self.try_find_to_lend(NEWLINE, limit) {
-            Ok(end) => Ok(end),
-            Err(Unfound::TheEnd) => Ok(Some(self.lend())),
+            Ok(end) => Ok(end.map(|end| self.consume_lent(end))),
+            Err(Unfound::TheEnd) => {
+                let rest = self.lend();
+                Ok(Some(self.consume_lent(rest)))
+            }
             Err(Unfound::TooLong(overrun)) => Err(self.drop_long_line(&overrun)),
             Err(Unfound::Lost(error)) => Err(error),
         }
@@ -165,8 +168,10 @@ impl StreamReader {
         separators: &impl Separators,
         limit: usize,
     ) -> Result<Option<usize>, ReadError> {
-        self.try_find_to_lend(separators, limit)
-            .map_err(|unfound| self.no_record(unfound))
+        match self.try_find_to_lend(separators, limit) {
+            Ok(end) => Ok(end.map(|end| self.consume_lent(end))),
+            Err(unfound) => Err(self.no_record(unfound)),
+        }
     }
 
     /// S5: before each wait, an error that came meanwhile counts, and then the end (D24).
@@ -381,12 +386,19 @@ impl StreamReader {
         });
     }
 
-    /// Consumes the first `n` lent bytes, and lends them all the same.
+    /// Consumes the first `n` lent bytes, and returns `n`:
+    /// [`just_consumed`](Self::just_consumed) lends them all the same.
     #[inline]
-    pub(super) fn consume_lent(&mut self, n: usize) -> &[u8] {
+    fn consume_lent(&mut self, n: usize) -> usize {
         self.lent.consume(n);
         self.end_discarding(n);
         self.after_consuming(n);
+        n
+    }
+
+    /// Lends the `n` bytes that were just consumed.
+    #[inline]
+    pub(super) fn just_consumed(&mut self, n: usize) -> &[u8] {
         self.lent.just_consumed(n)
     }
 

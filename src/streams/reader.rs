@@ -424,7 +424,7 @@ impl StreamReader {
             self,
             Method::ReadlineRef,
             LentLine,
-            StreamReader::consume_lent,
+            StreamReader::just_consumed,
         )
     }
 
@@ -448,7 +448,7 @@ impl StreamReader {
             self,
             Method::ReaduntilRef,
             attempt,
-            StreamReader::consume_lent,
+            StreamReader::just_consumed,
         )
         .await
     }
@@ -737,7 +737,7 @@ impl Attempt for OwnedLine {
     }
 }
 
-/// The attempt of `readline_ref`, which finds where the line ends in what is lent.
+/// The attempt of `readline_ref`, which consumes a line in what is lent.
 struct LentLine;
 
 impl Attempt for LentLine {
