@@ -12,7 +12,7 @@ use std::future::{pending, poll_fn};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::process::Command;
@@ -29,7 +29,7 @@ use millstream::{
 use signal_hook::consts::{SIGFPE, SIGILL, SIGINT, SIGKILL, SIGSEGV, SIGSTOP, SIGTERM};
 use signal_hook::low_level::{pipe, raise};
 
-use programs::{PATIENCE, Program};
+use programs::{PATIENCE, Program, interruptible};
 
 type Test = fn() -> io::Result<()>;
 
@@ -169,6 +169,10 @@ fn main() -> io::Result<()> {
         let program = PROGRAMS.iter().find(|(known, _)| *known == name);
         let (_, program) = program.expect("there is such a program");
         return program();
+    }
+    let mut this = Command::new(env::current_exe()?);
+    if let Some(mut again) = interruptible(this.args(env::args_os().skip(1))) {
+        return Err(again.exec()); // where a test raised SIGINT, it would wait for ever
     }
     let asked_for = env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let mut failed = false;

@@ -220,7 +220,7 @@ pub(crate) fn example(name: &str) -> io::Result<Command> {
 /// Where SIGINT is ignored, as it is in a job that a script's shell started with `&`, a
 /// program would inherit that, and no Ctrl-C end it. Returns a command that starts it
 /// without; safe code has no way but another program's. Only Linux tells whether it is ignored.
-fn interruptible(command: &Command) -> Option<Command> {
+pub(crate) fn interruptible(command: &Command) -> Option<Command> {
     const SIGINT_BIT: u64 = 1 << (2 - 1);
     const START: &str = "import os, signal, sys\n\
         signal.signal(signal.SIGINT, signal.SIG_DFL)\n\
