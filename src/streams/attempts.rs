@@ -169,7 +169,11 @@ impl StreamReader {
         limit: usize,
     ) -> Result<Option<usize>, ReadError> {
         match self.try_find_to_lend(separators, limit) {
-            Ok(end) => Ok(end.map(|end| self.consume_lent(end))),
+            Ok(Some(end)) => {
+                self.end_discarding(end);
+                Ok(Some(self.consume_lent(end)))
+            }
+            Ok(None) => Ok(None),
             Err(unfound) => Err(self.no_record(unfound)),
         }
     }
@@ -391,7 +395,6 @@ impl StreamReader {
     #[inline]
     fn consume_lent(&mut self, n: usize) -> usize {
         self.lent.consume(n);
-        self.end_discarding(n);
         self.after_consuming(n);
         n
     }
