@@ -802,6 +802,25 @@ fn bytes_left_to_a_pull_that_was_dropped_come_through_the_protocol() -> io::Resu
 }
 
 #[test]
+fn bytes_left_to_a_read_come_behind_what_was_fed_meanwhile() -> io::Result<()> {
+    let mut s = Spied::new()?;
+    let feed = s.reader.feeder();
+    let mut buffer = [0; 8];
+    for _ in 0..2 {
+        let mut read = Step::waiting(s.reader.read_into(&mut buffer));
+        s.peer.write_all(b"left")?;
+        turn_until_woken(&s.event_loop, &read)?;
+        feed.feed_data(b"fed");
+        assert_eq!(read.done()?, 3);
+        drop(read);
+        assert_eq!(&buffer[..3], b"fed");
+        let mut next = Step::waiting(s.reader.readexactly(4));
+        assert_eq!(finish(&s.event_loop, &mut next)??, b"left");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_pull_meets_the_end_of_the_stream() -> io::Result<()> {
     let mut s = Spied::new()?;
     let mut body = [0; 10];
