@@ -58,7 +58,7 @@ const MAX_SPARE_CELLS: usize = 128;
 const NOWHERE: u32 = u32::MAX;
 
 impl TaskId {
-    /// The id of no task, for where there is none.
+    /// The id of no task, for where there is none: it is nowhere, as `NOWHERE` says.
     pub(crate) const NOBODY: TaskId = TaskId(NonZeroU64::MAX);
 
     #[inline]
@@ -76,11 +76,6 @@ impl TaskId {
     #[inline]
     pub(super) fn number(self) -> u32 {
         (self.0.get() >> 32) as u32
-    }
-
-    /// The id of no task.
-    pub(super) fn nobody() -> TaskId {
-        TaskId::new(NOWHERE, NonZeroU32::MAX)
     }
 
     /// Says whether the task was in a table once.

@@ -82,10 +82,9 @@ impl Wakers {
 impl Spare {
     #[cold]
     fn new(inbox: &Arc<Inbox>) -> Spare {
-        let nobody = TaskId::nobody();
         let shared = Arc::new(TaskWaker {
-            index: AtomicU32::new(nobody.index()),
-            number: AtomicU32::new(nobody.number()),
+            index: AtomicU32::new(TaskId::NOBODY.index()),
+            number: AtomicU32::new(TaskId::NOBODY.number()),
             inbox: inbox.clone(),
             mailed: AtomicBool::new(false),
         });
