@@ -468,8 +468,8 @@ impl StreamState {
         }
     }
 
-    /// The wait is over. Says whether bytes were left to the read, in the kernel. If so, somebody must pull
-    /// them, or have them [offered again](super::pull::offer_again).
+    /// The wait is over. Says whether bytes were left to the read, in the kernel. If so,
+    /// somebody must pull them, or have them [offered again](super::pull::offer_again).
     #[inline]
     pub(super) fn end_wait(&self) -> bool {
         self.wait.replace(Waiting::Nobody) == Waiting::Left
