@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::buffer::BufferPool;
 use crate::clock::Clock;
 use crate::error::{JoinError, LoopError};
-use crate::executor::{Executor, Handle, HandleCell, Inbox, Ready, Task, TaskRef};
+use crate::executor::{Executor, Handle, HandleCell, Inbox, Ready, Run, Task, TaskRef};
 use crate::reactor::Reactor;
 
 use super::exceptions::ExceptionHandler;
@@ -349,18 +349,21 @@ impl LoopHandle {
     fn run_while(&self, going_on: impl Fn() -> bool) -> io::Result<()> {
         let _running = self.core.enter(self);
         let mut run = self.core.executor.begin_run();
+        let outcome = self.run_turns(&mut run, going_on);
+        self.core.executor.end_run(run);
+        outcome
+    }
+
+    fn run_turns(&self, run: &mut Run, going_on: impl Fn() -> bool) -> io::Result<()> {
         while going_on() {
-            self.core.run_once(&mut run, None)?;
+            self.core.run_once(run, None)?;
             if self.core.stopping.get() {
-                self.core.executor.end_run(run);
                 return Ok(());
             }
         }
         // Completion is told through the ready queue, so what the last step queued (the
         // end of a connection that it closed, say) was there first, and runs.
-        self.core.run_once(&mut run, Some(Duration::ZERO))?;
-        self.core.executor.end_run(run);
-        Ok(())
+        self.core.run_once(run, Some(Duration::ZERO))
     }
 
     /// Runs a future as a task until it is complete, and returns what it returns.
@@ -456,8 +459,9 @@ impl LoopHandle {
         self.ensure_startable()?;
         let _running = self.core.enter(self);
         let mut run = self.core.executor.begin_run();
-        self.core.run_once(&mut run, max_wait)?;
+        let turned = self.core.run_once(&mut run, max_wait);
         self.core.executor.end_run(run);
+        turned?;
         // Somebody else's loop sleeps for us now: ring from now on, then look for mail.
         self.core.inbox.sleeps();
         self.core.stopping.set(false);
