@@ -1231,6 +1231,25 @@ fn r4_an_end_that_a_try_read_met_in_a_callback_is_told_after_it() -> io::Result<
 }
 
 #[test]
+fn r4_an_end_that_a_try_read_met_in_get_buffer_is_told_after_it() -> io::Result<()> {
+    let asked = Rc::new(Cell::new(0));
+    let counted = asked.clone();
+    let c = connected_with(|recorder| {
+        recorder.on_get_buffer(move |transport, _| {
+            counted.set(counted.get() + 1);
+            let read = transport.try_read(&mut [0; 10]);
+            assert_eq!(read.map_err(|error| error.kind()), Err(WouldBlock));
+            ReadInto::Shared
+        })
+    })?;
+    c.socket.on_receive(OnReceive::Eof);
+    c.wire.quiesces()?;
+    assert_eq!(asked.get(), 1);
+    assert_eq!(c.trace.told()[..2], [ConnectionMade, EofReceived]);
+    Ok(())
+}
+
+#[test]
 fn a_try_read_that_takes_everything_leaves_no_read_behind() -> io::Result<()> {
     let c = connected()?;
     c.socket.on_receive(OnReceive::Bytes(b"abc".to_vec()));
