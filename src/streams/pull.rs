@@ -142,8 +142,9 @@ impl StreamReader {
         may_pull
     }
 
+    /// Nobody pulls the bytes that were left to a read.
     #[cold]
-    fn offer_again(&self) {
+    pub(super) fn offer_again(&self) {
         if let Some(transport) = self.transport() {
             offer_again(transport);
         }

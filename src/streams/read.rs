@@ -19,7 +19,6 @@ use std::task::{Context, Poll, ready};
 use crate::error::{ReadError, TimedOut};
 use crate::step::has_budget;
 
-use super::pull::offer_again;
 use super::reader::StreamReader;
 use super::state::Method;
 
@@ -209,9 +208,7 @@ impl<A> Trial<A> {
     fn give_up(&self, reader: &mut StreamReader) {
         reader.state().give_up_wait();
         reader.end_patience();
-        if let Some(transport) = reader.transport() {
-            offer_again(transport);
-        }
+        reader.offer_again();
     }
 }
 
